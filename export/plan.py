@@ -34,6 +34,7 @@ class Plan:
     precision: str = "fp32"
     rest: Literal["bf16"] | None = None  # precision of the layers that are not int8; None: float32
     norms: Adain = "native"  # anything but native is for TensorRT
+    apart: bool = False  # a hint with a file of its own, because float32's takes means by tiles, which bf16 would round
 
     @property
     def name(self) -> str:
@@ -44,13 +45,13 @@ class Plan:
 
     @property
     def is_hint(self) -> bool:
-        """Whether it reuses a float32 graph's file, which its engine runs in bf16."""
+        """Whether it is a float32 graph, which its engine runs in bf16."""
         return self.precision == "bf16" and self.norms == "native"
 
     @property
     def file(self) -> str:
-        """The file name of its graph."""
-        stem = replace(self, precision="fp32").name if self.is_hint else self.name
+        """The file name of its graph. A hint shares the file of the float32 graph, unless it is `apart`."""
+        stem = replace(self, precision="fp32").name if self.is_hint and not self.apart else self.name
         return f"{stem}{GRAPH_SUFFIX if self.ncnn else '.onnx'}"
 
     @property
@@ -162,6 +163,11 @@ def usual_engines() -> tuple[str, ...]:
     return tuple(
         name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or ENGINES["ncnn"].absent() is None)
     )
+
+
+def engine_names(plan: Plan) -> list[str]:
+    """The engines that a plan is for, as `--for` names them."""
+    return [name for name in plan.engines if name in PREFERRED]
 
 
 def form_for(form: str, precision: str) -> str:

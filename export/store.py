@@ -83,6 +83,18 @@ class Store:
         if plan.weights in self._weights:
             self._weights.pop(plan.weights).path.unlink(missing_ok=True)
 
+    def discard(self, graph: FrameGraph) -> None:
+        """Remove the files of a graph that did not pass, if there are any, except weights that other variants share."""
+        if graph.plan.file not in self._written:
+            return
+        _, stored = self._written.pop(graph.plan.file)
+        used = {name for variant in self.variants for name in (variant.file, *variant.weights)}
+        for path in (stored.path, *stored.weights):
+            if self._name(path) not in used:
+                path.unlink(missing_ok=True)
+        if not any(self._name(path) in used for path in stored.weights):
+            self._weights.pop(graph.plan.weights, None)
+
     def add(self, graph: FrameGraph, stored: Stored, verdict: Verdict) -> None:
         """Add a written graph to the bundle's variants, with what the gate measured."""
         plan, cost = graph.plan, graph.cost

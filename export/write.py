@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from starcast import __version__
 from starcast.atomic import atomic_folder
+from starcast.errors import StarcastError
 from starcast.export.families.model import Model
 from starcast.export.gate.judge import Judge, unmeasurable
-from starcast.export.gate.parity import check_style_graph
+from starcast.export.gate.parity import DifferenceError, check_style_graph
 from starcast.export.graphs.cost import Cost
 from starcast.export.graphs.files import write_graph
 from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
-from starcast.export.plan import Plan, plans_for, select_plans
+from starcast.export.plan import Plan, engine_names, plans_for, select_plans
 from starcast.export.preview import draw_generated, draw_preview, preview_sources
 from starcast.export.source import Progress, Source, read_source, stage
 from starcast.export.store import Store, writable_target
@@ -89,12 +90,20 @@ def _write_bundle(
 def _write_frame_graphs(
     source: Source, plans: Sequence[Plan], options: ExportOptions, store: Store, progress: Progress
 ) -> None:
-    """Make, write and judge every graph that translates; only then add it to the bundle."""
+    """Make, write and judge every graph that translates; only then add it to the bundle.
+
+    An engine that nobody asked for by name is left out where it cannot run the model, or runs it inexactly. Raises
+    ParityError if every engine does.
+    """
     plans = _measurable(plans, progress)
+    failed: dict[Plan, StarcastError] = {}
     judge = Judge(source, options, plans, progress)
     onnx = OnnxTarget(source, plans, options.without, judge, store, progress)
     tensorrt = TensorRTTarget(source, options.without, judge, progress)
     for plan in plans:
+        if any(set(plan.engines) <= set(other.engines) for other in failed if plan.precision != other.precision):
+            progress(f"{plan.name} is left out, too")
+            continue
         graph = onnx.make(plan) if plan.norms == "native" else tensorrt.make(plan)
         if graph is None:
             continue
@@ -103,13 +112,20 @@ def _write_frame_graphs(
             with stage(progress, _stage_of(plan)):
                 stored = store.write(graph)
                 verdict = judge.judge(graph, stored)
-        except NoCounterpartError as error:
+        except (NoCounterpartError, DifferenceError) as error:
             if options.backends:  # the user asked for it
                 raise
-            progress(f"ncnn is left out: {error.clause}")
+            failed[plan] = error.with_traceback(None)  # which would hold the engine, and with it the files
+            names = engine_names(plan)
+            verb = "is" if len(names) == 1 else "are"
+            progress(f"{' and '.join(names)} {verb} left out: {error.clause}")
+        if plan in failed:
+            store.discard(graph)
             continue
         progress(f"  {verdict}")
         store.add(graph, stored, verdict)
+    if failed and not store.variants:
+        raise next(iter(failed.values()))
 
 
 def _measurable(plans: Sequence[Plan], progress: Progress) -> list[Plan]:

@@ -34,6 +34,12 @@ def add_landmarks(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     return dataclasses.replace(named, averaged=averaged, note=None)
 
 
+def lacks_landmarks(checkpoint: Checkpoint) -> bool:
+    """Whether it is a face model's checkpoint without the landmark network, which `--landmarks` then has to name."""
+    config = checkpoint.config
+    return config.family == "stargan_v2" and config.is_face_model and "fan" not in checkpoint.averaged
+
+
 def open_heatmaps(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """The landmark network in a file, run by PyTorch on the CPU: an image uint8 RGB [H, W, 3] that a face fills -> its
     heatmaps [98, 64, 64]. Raises CheckpointError."""

@@ -1,9 +1,8 @@
 """Images drawn by arithmetic, for the gate and for previews, so that no photograph is needed.
 
-The images that the gate decides on have texture. On a flat image, instance norm divides rounding noise by a variance
-near zero, and sums of equal numbers are rounded the same way each time: two correct engines differ there, which says
-nothing about a graph. Flat images are measured separately, because a video may fade to black and its user should know
-what to expect.
+The images that rewrites are judged by have texture. On a flat image, instance norm divides rounding noise by a variance
+near zero, and sums of equal numbers are rounded the same way each time. That says nothing about a rewrite, but much
+about how an engine sums, so flat images are compared separately: frames have black bars, and videos fade to black.
 """
 
 from __future__ import annotations
@@ -46,12 +45,22 @@ def draw_edged(height: int, width: int, draws: np.random.RandomState) -> Image:
 
 
 def draw_flat(height: int, width: int) -> Image:
-    """Black, white, grey, one colour, and black and white fields: uint8 [5, height, width, 3]."""
+    """Images of one colour, and mostly of one colour: uint8 [8, height, width, 3].
+
+    Black, white, grey and red; black and white fields; a band between black bars, an object on white, a line on black.
+    """
     colours = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128], [200, 30, 40]], np.uint8)
     one_colour = np.broadcast_to(colours[:, None, None], (4, height, width, 3))
-    fields = np.zeros((1, height, width, 3), np.uint8)
-    fields[:, : height // 3] = fields[:, :, : width // 4] = 255
-    return np.concatenate([one_colour, fields])
+    fields, bars, line = np.zeros((3, height, width, 3), np.uint8)
+    fields[: height // 3] = fields[:, : width // 4] = 255
+    texture = draw_textured(height, width, np.random.RandomState(5))
+    band, rows, columns = (slice(2 * height // 5, 3 * height // 5), slice(3 * height // 8, 5 * height // 8),
+                           slice(3 * width // 8, 5 * width // 8))  # fmt: skip
+    bars[band] = texture[band]
+    object_on_white = np.full((height, width, 3), 255, np.uint8)
+    object_on_white[rows, columns] = texture[rows, columns]
+    line[height // 3 : height // 3 + max(1, height // 85), width // 4 : width // 2] = 255
+    return np.concatenate([one_colour, np.stack([fields, bars, object_on_white, line])])
 
 
 KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (draw_textured, draw_smooth, draw_edged)

@@ -7,15 +7,18 @@ from functools import cached_property
 from itertools import chain
 
 import msgspec
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from starcast.export.gate.blame import where_apart
-from starcast.export.gate.candidates import Candidate, NcnnCandidate, OnnxCandidate, Trial, translate_with_torch
+from starcast.export.gate.candidates import Candidate, NcnnCandidate, OnnxCandidate, Trial
 from starcast.export.gate.parity import (
     TOLERANCE,
+    FlatImages,
+    check_flat,
     check_generator,
     expected_translations,
-    flat_trials,
     levels_apart,
     make_trials,
 )
@@ -28,6 +31,7 @@ from starcast.export.gate.quality import (
     measure_in_float32,
     measure_on_engines,
     missing,
+    open_translate,
     translate_in_float32,
 )
 from starcast.export.options import ExportOptions
@@ -53,10 +57,11 @@ class Judge:
         self._source, self._options, self._plans, self._progress = source, options, plans, progress
         generator = source.model.reference
         with stage(progress, "translated the gate's images with PyTorch"):
-            self._trials, self.flat = make_trials(source.model), flat_trials(source.model)
+            self._trials = make_trials(source.model)
             self._expected = expected_translations(generator, self._trials)
-            self._expected_flat = [translate_with_torch(generator, trial) for trial in self.flat]
+            self.flat = FlatImages(source.model)
         self._measured: dict[Plan, tuple[FrameGraph, Quality]] = {}
+        self._flat: tuple[FrameGraph, list[NDArray[np.uint8]]] | None = None  # the latest, in OpenVINO
 
     @cached_property
     def images(self) -> CalibrationSet:
@@ -90,7 +95,12 @@ class Judge:
         """Measure a written graph. Raises EngineError, or ParityError with what is to blame if it misses its gate."""
         plan = graph.plan
         if plan.precision == "fp32":
-            return Verdict(parity=self.parity(plan.name, graph.steps, self._candidate(graph, stored)))
+            parity = self.parity(plan.name, graph.steps, self._candidate(graph, stored))
+            translations = self._flat_in_openvino(graph, stored)
+            if translations is not None and parity.flat_levels is not None:
+                levels = check_flat(f"{plan.name} in OpenVINO", translations, self.flat)
+                parity = msgspec.structs.replace(parity, flat_levels=max(levels, parity.flat_levels))
+            return Verdict(parity=parity)
         quality, gate = self.quality(graph, stored), self.gate(plan.precision)
         if below(quality, gate) is not None:
             to_blame = graph.to_blame or self._layers_to_blame(graph)
@@ -105,7 +115,15 @@ class Judge:
             return where_apart(self._source.frame, steps, self._source.model.generator, trial, TOLERANCE)
 
         parity = check_generator(candidate, name, self._trials, self._expected, blame)
-        return msgspec.structs.replace(parity, flat_levels=levels_apart(candidate, self.flat, self._expected_flat))
+        if not self.flat.trials:
+            return parity
+        flat = check_flat(name, [candidate.translate(trial) for trial in self.flat.trials], self.flat)
+        return msgspec.structs.replace(parity, flat_levels=flat)
+
+    def flat_levels(self, graph: FrameGraph, stored: Stored) -> int | None:
+        """How far OpenVINO is from PyTorch on images mostly of one colour, in grey levels; None where it is missing."""
+        translations = self._flat_in_openvino(graph, stored)
+        return None if translations is None else max(levels_apart(translations, self.flat.expected))
 
     def quality(self, graph: FrameGraph, stored: Stored) -> Quality:
         """Measure how close a graph below float32 is to float32. A graph is measured only once."""
@@ -132,6 +150,16 @@ class Judge:
         engines = [ENGINES[name] for name in plan.engines]
         written = Graph(stored.path, weights=stored.weights, precision=plan.precision, rest=plan.rest)
         return measure_on_engines(engines, written, trials, expected, stored.product)
+
+    def _flat_in_openvino(self, graph: FrameGraph, stored: Stored) -> list[NDArray[np.uint8]] | None:
+        """OpenVINO's translations of the flat images; None for a graph that is not for it, or where it is missing."""
+        engine = ENGINES["openvino"]
+        if engine.name not in graph.plan.engines or engine.absent() is not None:
+            return None
+        if self._flat is None or self._flat[0].frame is not graph.frame:
+            with open_translate(engine, Graph(stored.path, weights=stored.weights), stored.product) as translate:
+                self._flat = graph, [translate(trial) for trial in self.flat.trials]
+        return self._flat[1]
 
     def _candidate(self, graph: FrameGraph, stored: Stored) -> Candidate:
         """The runner of a graph that is compared with PyTorch."""

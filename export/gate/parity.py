@@ -6,8 +6,11 @@ Differences are max |a - b| / max(1, |b|), where b is PyTorch's float32 value in
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +35,14 @@ TOLERANCE = 2e-4  # for translations before the last Round
 LEVELS = 1  # for their bytes
 STYLE_TOLERANCE = 1e-4
 LAST_RESORT = "nothing is written; please report this with what `starcast doctor` says"
+
+
+class DifferenceError(ParityError):
+    """A graph whose numbers differ from PyTorch's in an engine; `clause` says where, without advice."""
+
+    def __init__(self, clause: str) -> None:
+        super().__init__(f"{clause}: {LAST_RESORT}")
+        self.clause = clause
 
 
 def make_trials(model: Model) -> list[Trial]:
@@ -70,21 +81,35 @@ def draw_noise(model: Model, count: int, draws: np.random.RandomState) -> dict[s
 
 
 def flat_trials(model: Model) -> list[Trial]:
-    """Images without texture, one at a time; none for a model without a source. They are measured but decide nothing:
-    see images.py."""
+    """Images mostly of one colour, one at a time; none for a model without a source. See images.py."""
     if model.stride is None:
         return []
     style = model.gate_styles(2)[:1]
     return [source_trial(model, image[None], style) for image in draw_flat(model.side, model.side)]
 
 
-def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int | None:
-    """The largest difference of a variant's bytes from PyTorch's, in grey levels; None without trials."""
-    apart = [
-        np.abs(candidate.translate(trial).astype(int) - as_bytes(translations).astype(int)).max()
-        for trial, translations in zip(trials, expected, strict=True)
+def levels_apart(translations: Sequence[NDArray[np.uint8]], expected: Sequence[NDArray[Any]]) -> list[int]:
+    """How far each translation's bytes are from PyTorch's, [1, C, H, W] in -1..1, in grey levels at most."""
+    return [
+        int(np.abs(got.astype(int) - as_bytes(wanted).astype(int)).max())
+        for got, wanted in zip(translations, expected, strict=True)
     ]
-    return int(max(apart)) if apart else None
+
+
+class FlatImages:
+    """Images mostly of one colour, with their translations by PyTorch, [1, C, H, W] in -1..1 each."""
+
+    def __init__(self, model: Model) -> None:
+        self.trials = flat_trials(model)
+        self.expected = [translate_with_torch(model.reference, trial) for trial in self.trials]
+        self._network = model.reference
+
+    @cached_property
+    def exact(self) -> list[NDArray[np.float64]]:
+        """The translations in float64, made on first use: most variants need no comparison with them."""
+        network = copy.deepcopy(self._network).double()
+        with torch.inference_mode():
+            return [network(*(tensor.double() for tensor in trial.tensors)).numpy() for trial in self.trials]
 
 
 def expected_translations(generator: Callable[..., torch.Tensor], trials: Sequence[Trial]) -> list[Floats]:
@@ -93,6 +118,26 @@ def expected_translations(generator: Callable[..., torch.Tensor], trials: Sequen
     for translations in expected:
         _refuse_nonsense(translations, "the generator gives values that are not finite")
     return expected
+
+
+def check_flat(name: str, translations: Sequence[NDArray[np.uint8]], flat: FlatImages) -> int:
+    """How far a variant's translations of flat images are from PyTorch's, in grey levels at most. Raises ParityError,
+    with the variant's `name`, if that is too far.
+
+    PyTorch rounds, too. So a variant may also be as far from float64 as PyTorch's float32 is.
+    """
+    levels = levels_apart(translations, flat.expected)
+    if max(levels) <= LEVELS:
+        return max(levels)
+    own = levels_apart([as_bytes(image) for image in flat.expected], flat.exact)
+    exact = levels_apart(translations, flat.exact)
+    for apart, apart_from_exact, allowed in zip(levels, exact, own, strict=True):
+        if min(apart, apart_from_exact) > max(LEVELS, allowed):
+            raise DifferenceError(
+                f"the generator's graph {name} differs from PyTorch by {apart} grey levels on an image that is mostly "
+                f"of one colour (allowed: {LEVELS})"
+            )
+    return max(levels)
 
 
 def check_generator(
@@ -109,9 +154,9 @@ def check_generator(
         worst = max(worst, difference(unrounded, translations))
         levels = max(levels, int(np.abs(levels_given.astype(int) - as_bytes(translations).astype(int)).max()))
         if worst > TOLERANCE or levels > LEVELS:
-            raise ParityError(
+            raise DifferenceError(
                 f"the generator's graph {name} differs from PyTorch by {worst:.1e} and {levels} grey levels (allowed: "
-                f"{TOLERANCE:.0e} and {LEVELS}), first at {blame(trial)}: {LAST_RESORT}"
+                f"{TOLERANCE:.0e} and {LEVELS}), first at {blame(trial)}"
             )
         _refuse_constant(levels_given, "a source full of texture" if trial.sources is not None else "a random style")
     batches = tuple(trial.batch for trial in trials)

@@ -110,13 +110,15 @@ def measure_on_engines(
     those. Raises EngineError if an engine cannot run the graph."""
     measured = []
     for engine in engines:
-        with _open(engine, graph, product) as translate:
+        with open_translate(engine, graph, product) as translate:
             measured.append(measure_quality(translate, expected, trials))
     return reduce(worse_of, measured)
 
 
 @contextmanager
-def _open(engine: Engine, graph: Graph, product: Path | None) -> Iterator[Translate]:
+def open_translate(engine: Engine, graph: Graph, product: Path | None) -> Iterator[Translate]:
+    """A written graph in an engine. `product` turns styles into scales and shifts, for a graph that needs those. Raises
+    EngineError if the engine cannot open it."""
     scales = open_session(product) if product is not None else None
     session = engine.open(graph, EngineOptions())
 
@@ -160,7 +162,7 @@ class Verdict:
             )
         assert self.parity is not None
         flat = self.parity.flat_levels
-        flat_note = "" if flat is None else f" (on images of one colour {flat})"
+        flat_note = "" if flat is None else f" (on images mostly of one colour {flat})"
         return (
             f"generator against PyTorch: {self.parity.worst:.1e}, bytes within {self.parity.levels}{flat_note}, "
             f"batches of {', '.join(map(str, self.parity.batches))}"

@@ -28,6 +28,12 @@ def set_multiple(image: ir.Value, multiple: int) -> None:
     image.meta[_MULTIPLE] = multiple
 
 
+def multiple_of_sides(image: ir.Value) -> int | None:
+    """The number that the height and width of images are multiples of; None if the graph's input does not say."""
+    multiple: int | None = image.meta.get(_MULTIPLE)
+    return multiple
+
+
 def remainder_of_sides(value: ir.Value | None) -> int | None:
     """0 if a map's height and width are even for every size of images, 1 if they are odd, None if that is unknown."""
     sides = _sides(value, {})
@@ -40,7 +46,7 @@ def _sides(value: ir.Value | None, seen: dict[ir.Value, _Sides | None]) -> _Side
     if value is None:
         return None
     if node is None:
-        multiple = value.meta.get(_MULTIPLE)
+        multiple = multiple_of_sides(value)
         return None if multiple is None else _Sides(multiple, 0)
     if value not in seen:
         seen[value] = _sides_after(node, seen)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import onnx_ir as ir
 
 from starcast.export.gate.judge import Judge
+from starcast.export.gate.parity import LEVELS
 from starcast.export.graphs.cost import Cost, weight_bytes
 from starcast.export.graphs.facts import one_image
 from starcast.export.passes.forms import (
@@ -26,7 +28,7 @@ from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.scale_split import split_off_scales
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import GAMMA_BETA, StyleInNorm, split_off_style
-from starcast.export.passes.wide_norms import split_wide_norms
+from starcast.export.passes.wide_norms import FLAT_WIDE, split_early_norms, split_wide_norms
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.precision.balanced_channels import balance_channels
 from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
@@ -57,10 +59,13 @@ class OnnxTarget:
                 self._searched[engine] = self._search(engine)
             return self._searched[engine].get(plan)
         if plan.is_hint:
-            return replace(self._hinted[plan], plan=plan)
+            return self._hinted[plan]
         graph = self._in_float32(plan)
-        self._hinted |= {other: graph for other in self._plans if other.is_hint and other.file == plan.file}
-        return graph
+        accurate = self._with_accurate_means(graph)
+        for other in self._plans:
+            if other.is_hint and other.file == plan.file:
+                self._hinted[other] = replace(graph, plan=replace(other, apart=accurate is not graph))
+        return accurate
 
     def _in_float32(self, plan: Plan) -> FrameGraph:
         graph = make_float32(self._source.frame, plan, self._source.model.side, self._without)
@@ -70,6 +75,27 @@ class OnnxTarget:
             self._progress(name)
             for line in rewrite_lines(graph.steps, self._before, graph.cost):
                 self._progress(f"  {line}")
+        return graph
+
+    def _with_accurate_means(self, graph: FrameGraph) -> FrameGraph:
+        """The graph, with means by tiles in as few norms as keep images mostly of one colour within the gate in
+        OpenVINO. Where OpenVINO is missing, the norms that need it most have them."""
+        if "openvino" not in graph.plan.engines or not self._judge.flat.trials:
+            return graph
+        for split in (split_early_norms, partial(split_wide_norms, wide=FLAT_WIDE)):
+            levels = self._judge.flat_levels(graph, self._store.write(graph))
+            if levels is not None and levels <= LEVELS:
+                break
+            frame = graph.frame.clone()
+            norms = split(frame, self._source.model.side)
+            if norms:
+                reason = "cannot be measured here" if levels is None else f"were off by up to {levels} levels"
+                self._progress(
+                    f"  took the means of {norms} norms by tiles: in OpenVINO, images mostly of one colour {reason}"
+                )
+                graph = replace(graph, frame=frame)
+            if levels is None:
+                break
         return graph
 
     def _search(self, engine: str) -> dict[Plan, FrameGraph]:

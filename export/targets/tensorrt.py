@@ -78,7 +78,7 @@ class TensorRTTarget:
         with stage(self._progress, f"form {form} for TensorRT: calibrated on {len(images)} images"):
             traced = self._source.frame.clone()
             count = balance_channels(traced, images, tensorrt_rules("int8").largest) if balanced else 0
-            base, left = make_base(traced, form, self._side, images, judge.flat, self._without)
+            base, left = make_base(traced, form, self._side, images, judge.flat.trials, self._without)
         if count:
             self._progress(f"  balanced the input channels of {count} convolutions for int8")
         for line in (*rewrite_lines(base.steps, before, base.cost), *_norm_lines(base.norms, left)):

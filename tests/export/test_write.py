@@ -15,11 +15,16 @@ from PIL import Image
 
 from starcast.errors import BundleError, OptionError, ParityError
 from starcast.export import source
+from starcast.export.gate.judge import Judge
+from starcast.export.gate.parity import DifferenceError
+from starcast.export.gate.quality import Verdict
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import REWRITES
-from starcast.export.plan import usual_engines
+from starcast.export.plan import FrameGraph, usual_engines
+from starcast.export.store import Stored
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.engines.registry import ENGINES
 
 pytestmark = pytest.mark.xdist_group("oracle bundle")
@@ -228,3 +233,62 @@ def test_a_report_tells_each_forms_rewrites_once(small_checkpoint: Path, tmp_pat
     forms = [line for line in lines if line.startswith("form ")]
     assert forms == ["form taps9", *(["form taps9 for ncnn"] if "ncnn" in usual_engines() else [])]
     assert sum("residual-scale" in line for line in lines) == len(forms)
+
+
+@pytest.fixture
+def inexact(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function (engines): these engines' float32 graphs differ from PyTorch."""
+
+    def make(*engines: str) -> None:
+        judge = Judge.judge
+
+        def refuse(self: Judge, graph: FrameGraph, stored: Stored) -> Verdict:
+            if set(graph.plan.engines) & set(engines) and graph.plan.precision == "fp32":
+                raise DifferenceError(f"the graph for {graph.plan.engines[0]} is off")
+            return judge(self, graph, stored)
+
+        monkeypatch.setattr(Judge, "judge", refuse)
+
+    return make
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "ncnn"])
+def test_an_engine_that_differs_from_pytorch_is_left_out_with_a_line(
+    small_checkpoint: Path, tmp_path: Path, inexact: Callable[..., None], engine: str
+) -> None:
+    if engine not in usual_engines():
+        pytest.skip(f"{engine} is not installed")
+    inexact(engine)
+    lines: list[str] = []
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", FEW, lines.append)
+    assert f"{engine} is left out: the graph for {engine} is off" in lines
+    made_for = {name for variant in bundle.manifest.variants for name in variant.engines} & set(usual_engines())
+    assert made_for == set(usual_engines()) - {engine}
+    graphs = {path.name for path in (bundle.path / "generator").iterdir()}
+    listed = {Path(name).name for v in bundle.manifest.variants for name in (v.file, *v.weights)}
+    assert graphs == listed  # nothing of what was left out is in the bundle
+
+
+def test_its_smaller_precisions_are_left_out_too(
+    small_checkpoint: Path, tmp_path: Path, inexact: Callable[..., None]
+) -> None:
+    inexact("openvino")
+    lines: list[str] = []
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    options = ExportOptions(mean_draws=10, precision=("fp32", "bf16"), min_psnr=5)
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lines.append)
+    assert all("openvino" not in variant.engines for variant in bundle.manifest.variants)
+    if lacks("bf16") is None:
+        assert "taps9-bf16 is left out, too" in lines
+
+
+def test_an_engine_that_was_asked_for_or_is_the_last_one_stops_the_export(
+    small_checkpoint: Path, tmp_path: Path, inexact: Callable[..., None]
+) -> None:
+    inexact("openvino")
+    for options in (ExportOptions(mean_draws=10, backends=("openvino", "onnxruntime")), FEW):
+        if options is FEW:
+            inexact("onnxruntime", "ncnn")
+        with pytest.raises(ParityError, match="the graph for openvino is off: nothing is written; please report this"):
+            export_bundle(small_checkpoint, tmp_path / "model", options, quiet)
+        assert not (tmp_path / "model").exists()

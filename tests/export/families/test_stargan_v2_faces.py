@@ -36,6 +36,7 @@ from starcast.export.gate.parity import check_style_graph, flat_trials, make_tri
 from starcast.export.gate.reference import from_bytes, from_levels
 from starcast.export.graphs.cost import Cost
 from starcast.export.graphs.files import write_graph
+from starcast.export.inspect import facts_of
 from starcast.export.options import ExportOptions
 from starcast.export.plan import PREFERRED, form_for
 from starcast.export.precision.samples import drawn_set
@@ -128,6 +129,13 @@ def write(path: Path, *, fan: bool) -> Path:
         networks = Networks(networks.generator, networks.mapping_network, networks.style_encoder)
     write_checkpoint(path, config=CONFIG, domain_names=("female", "male"), step=1, averaged=networks)
     return path
+
+
+@pytest.mark.parametrize("fan", [True, False])
+def test_inspects_next_command_names_the_landmark_network_that_a_checkpoint_lacks(tmp_path: Path, fan: bool) -> None:
+    path = write(tmp_path / "a.pt", fan=fan)
+    landmarks = "" if fan else " --landmarks wing.ckpt"
+    assert facts_of(path)["next"] == f"starcast export {path}{landmarks} -o BUNDLE"
 
 
 def test_a_checkpoint_without_a_landmark_network_gets_the_files(tmp_path):

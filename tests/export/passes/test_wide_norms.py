@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import difference, open_session
-from starcast.export.passes.wide_norms import join_wide_norms, split_wide_norms
+from starcast.export.graphs.even_sides import set_multiple
+from starcast.export.passes.wide_norms import join_wide_norms, split_early_norms, split_wide_norms
 
 
 def norm(height: int, width: int, scale: str = "2, 3", bias: str = "1, -1") -> ir.Model:
@@ -88,3 +89,26 @@ def test_what_was_split_is_joined_again_and_nothing_else_is(small):
     assert (after["Div"], after["Sqrt"], after["ReduceMean"]) == tuple(
         before[name] for name in ("Div", "Sqrt", "ReduceMean")
     )
+
+
+@pytest.mark.parametrize("trained", [260, 300, 512])
+def test_images_whose_sides_no_tile_of_sixteen_divides_give_the_same_numbers(trained):
+    model = norm(trained, trained)
+    set_multiple(model.graph.inputs[0], 4)  # as StarGAN v1's, which takes images of any multiple of 4
+    assert split_wide_norms(model, trained) == 1
+    model.graph.inputs[0].shape = model.graph.outputs[0].shape = ir.Shape(["batch", 2, "height", "width"])
+    x = np.random.RandomState(0).standard_normal((1, 2, 44, 52)).astype(np.float32)
+    [got] = open_session(model).run(None, {"x": x})
+    assert difference(got, in_float64(x)) < 2e-6
+
+
+def test_early_norms_are_the_wide_ones_before_the_smallest_map(small):
+    model = ir.load(small.generator)
+    side = 8 * 32  # as if the network were trained at eight times its size
+    before = [node.name for node in model.graph if node.op_type == "InstanceNormalization"]
+    count = split_early_norms(model, side)
+    left = [node.name for node in model.graph if node.op_type == "InstanceNormalization"]
+    gone = [name for name in before if name not in left]
+    assert len(gone) == count > 0
+    assert all(name.startswith("encode.") for name in gone)
+    assert split_wide_norms(model, side, wide=64) > 0  # those after it
