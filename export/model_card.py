@@ -175,7 +175,7 @@ def _difference(variant: Variant) -> str:
 def _flat_note(parity: Parity) -> str:
     if parity.flat_levels is None:
         return ""
-    return f"On images of one colour, black or white, where engines lose digits, it is {parity.flat_levels}. "
+    return f"On images mostly of one colour, where engines lose digits, it is {parity.flat_levels}. "
 
 
 def _emulation_note(manifest: Manifest) -> str:

@@ -217,7 +217,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     levels: int
     images: int
     batches: tuple[int, ...]
-    flat_levels: int | None = None  # `levels` on images of one colour, where engines lose digits; None: not measured
+    flat_levels: int | None = None  # `levels` on images mostly of one colour, where engines lose digits
 
 
 class DomainQuality(msgspec.Struct, frozen=True, kw_only=True):
