@@ -143,12 +143,10 @@ def checkpoint_facts(path: Path) -> Facts:
 
 def _next_command(checkpoint: Checkpoint, path: Path) -> str:
     """Export, or training where a family cannot be exported."""
-    from starcast.export.families import FAMILIES
-    from starcast.export.families.stargan_v2_landmarks import lacks_landmarks
+    from starcast.export.families import FAMILIES, needed_flags
 
     if checkpoint.family in FAMILIES:
-        landmarks = ("--landmarks", "wing.ckpt") if lacks_landmarks(checkpoint) else ()
-        return command_line("starcast", "export", path_argument(path), *landmarks, "-o", "BUNDLE")
+        return command_line("starcast", "export", path_argument(path), *needed_flags(checkpoint), "-o", "BUNDLE")
     family = ("--family", checkpoint.family)
     return command_line("starcast", "train", "DATA", "-o", "RUN", *family, "--from", path_argument(path))
 

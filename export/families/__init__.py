@@ -10,7 +10,7 @@ from starcast.export.families.naming import name_domains, refuse_names
 from starcast.export.families.stargan_v1 import open_stargan_v1
 from starcast.export.families.stargan_v1_names import name_labels
 from starcast.export.families.stargan_v2 import open_stargan_v2
-from starcast.export.families.stargan_v2_landmarks import add_landmarks
+from starcast.export.families.stargan_v2_landmarks import add_landmarks, landmark_flags
 from starcast.export.families.stylegan2 import open_stylegan2
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
@@ -29,6 +29,16 @@ COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {
     "stargan_v1": name_labels,
     "stylegan2": refuse_names,
 }
+
+
+# by family: the flags without which a checkpoint cannot be exported; other families need none
+NEEDED_FLAGS: dict[str, Callable[[Checkpoint], tuple[str, ...]]] = {"stargan_v2": landmark_flags}
+
+
+def needed_flags(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The flags that an export of the checkpoint needs, with an example of their values."""
+    flags = NEEDED_FLAGS.get(checkpoint.family)
+    return flags(checkpoint) if flags is not None else ()
 
 
 def complete(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:

@@ -34,10 +34,10 @@ def add_landmarks(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     return dataclasses.replace(named, averaged=averaged, note=None)
 
 
-def lacks_landmarks(checkpoint: Checkpoint) -> bool:
-    """Whether it is a face model's checkpoint without the landmark network, which `--landmarks` then has to name."""
-    config = checkpoint.config
-    return config.family == "stargan_v2" and config.is_face_model and "fan" not in checkpoint.averaged
+def landmark_flags(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """`--landmarks` for a face model's checkpoint that lacks the landmark network; none for others."""
+    lacks = checkpoint.config.is_face_model and "fan" not in checkpoint.averaged
+    return ("--landmarks", "wing.ckpt") if lacks else ()
 
 
 def open_heatmaps(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
