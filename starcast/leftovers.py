@@ -141,13 +141,14 @@ def tag_of(name: str) -> str:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder in the system's place for temporary files, removed at the end, or by a later call after a kill.
+def temporary_folder(place: Path | None = None) -> Iterator[Path]:
+    """A folder in `place`, by default the system's for temporary files, removed at the end, or by a later call after a
+    kill.
 
     Raises OSError.
     """
     # short, because sockets lie in such folders and their paths may have 104 letters at most on macOS
-    beside = Path(tempfile.gettempdir(), "t")
+    beside = Path(place or tempfile.gettempdir(), "t")
     sweep_once(beside.parent)
     partial = None
     try:

@@ -76,6 +76,15 @@ class SourcePath(click.Path):
         return Standard.STREAM if value == Standard.STREAM.value else super().convert(value, param, ctx)
 
 
+class LocalOrStream(LocalPath):
+    """A path on this machine, or Standard.STREAM."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in (Standard.STREAM, Standard.STREAM.value):
+            return Standard.STREAM
+        return super().convert(value, param, ctx)
+
+
 class OutputPath(LocalPath):
     """A path to write to, or Standard.STREAM."""
 

@@ -19,7 +19,7 @@ from starcast.errors import ImageError, OptionError, StarcastError, printable
 from starcast.leftovers import temporary_folder
 from starcast.path_types import Standard
 
-_STDIN, _STDOUT = "standard input", "standard output"
+STDIN, _STDOUT = "standard input", "standard output"
 _CHUNK = 2**20
 _LARGEST = 2**26  # bytes, besides 16 for each pixel that is allowed: what no image needs, and an endless stream passes
 
@@ -51,7 +51,7 @@ def run_piped(
         options = make_options(**{**values, "output": target if to_stdout else values["output"]})
         if Standard.STREAM in sources:
             _spool(source, 16 * options.max_pixels + _LARGEST)
-        with _naming({printable(source): _STDIN, printable(target): _STDOUT}) as name:
+        with naming({printable(source): STDIN, printable(target): _STDOUT}) as name:
             report = work(
                 [source if given is Standard.STREAM else given for given in sources],
                 options,
@@ -69,7 +69,7 @@ def _check(sources: Sequence[Path | Standard], to_stdout: bool) -> None:
     """Raise OptionError for what cannot work, before anything is read."""
     if list(sources).count(Standard.STREAM) > 1:
         raise OptionError("- is given twice as a source, but standard input holds one image: give it once")
-    if Standard.STREAM in sources and _is_terminal(0):
+    if Standard.STREAM in sources and is_terminal(0):
         raise OptionError(
             "standard input is a terminal, and - reads an image from it: pipe an image into it, or give a file"
         )
@@ -79,13 +79,14 @@ def _check(sources: Sequence[Path | Standard], to_stdout: bool) -> None:
         raise OptionError(f"-o - writes one image, but {len(sources)} sources are given: give -o a folder")
     if isinstance(sources[0], Path) and sources[0].is_dir():
         raise OptionError(f"-o - writes one image, but {printable(sources[0])} is a folder: give -o a folder, too")
-    if _is_terminal(1):
+    if is_terminal(1):
         raise OptionError(
             "standard output is a terminal, and -o - writes an image to it: redirect it, or give -o a file"
         )
 
 
-def _is_terminal(descriptor: int) -> bool:
+def is_terminal(descriptor: int) -> bool:
+    """Whether a descriptor is that of a terminal."""
     try:
         return os.isatty(descriptor)
     except OSError:  # closed
@@ -125,7 +126,7 @@ def _own_stdout() -> Iterator[int]:
 
 
 @contextmanager
-def _naming(names: Mapping[str, str]) -> Iterator[Callable[[str], str]]:
+def naming(names: Mapping[str, str]) -> Iterator[Callable[[str], str]]:
     """Gives a function that replaces the paths of temporary files in a line; errors of the block have them replaced."""
 
     def name(line: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from starcast.click_options import options_from, out_option
-from starcast.path_types import FileOutput, LocalPath, name_in
+from starcast.errors import OptionError
+from starcast.path_types import FileOutput, LocalOrStream, LocalPath, Standard, name_in
 from starcast.runtime.cli import run
 from starcast.runtime.video.codecs import suffix_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
@@ -21,15 +22,15 @@ _VIDEO = (
 
 @click.command("video")
 @click.argument("bundle", type=LocalPath())
-@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=LocalPath())
+@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=LocalOrStream())
 @out_option("output", f"{_VIDEO}; for several sources, a folder.", kind=FileOutput())
 @options_from(VideoOptions)
-def video(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -> int:
+def video(bundle: Path, sources: tuple[Path | Standard, ...], output: str, **values: Any) -> int:
     """Translate videos, keeping their sound and timing.
 
     A SOURCE is a video, a folder (searched with its subfolders), a pattern in quotes ('clips/*.mov'), or a list (.txt,
-    one path per line, relative to the list). Numbered images are a video, too: a folder of them, or shot_%05d.png. Of
-    several, OUT is a folder and keeps the layout of the folders. Run the
+    one path per line, relative to the list). Numbered images are a video, too: a folder of them, or shot_%05d.png.
+    - stands for a video on standard input. Of several, OUT is a folder and keeps the layout of the folders. Run the
     command again to resume: finished videos are skipped. Videos that fail are listed at the end, and the exit status
     is 1.
 
@@ -46,13 +47,20 @@ def video(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
     from starcast.runtime.video.find_films import may_be_several
 
     options = VideoOptions(**values)
-    if may_be_several(sources):
+    paths = [source for source in sources if source is not Standard.STREAM]
+    if len(paths) < len(sources):
+        from starcast.runtime.video.standard_input import translate_standard_input
+
+        if len(sources) > 1:
+            raise OptionError("- stands for the video on standard input: give it alone")
+        return run(translate_standard_input, bundle, _film_path(output, None, options.codec), options)
+    if may_be_several(paths):
         from starcast.runtime.video.translate_many import translate_videos
 
-        return run(translate_videos, bundle, sources, output, options)
+        return run(translate_videos, bundle, paths, output, options)
     from starcast.runtime.video.translate import translate_video
 
-    return run(translate_video, bundle, sources[0], _film_path(output, sources[0], options.codec), options)
+    return run(translate_video, bundle, paths[0], _film_path(output, paths[0], options.codec), options)
 
 
 @click.command("morph")

@@ -28,6 +28,7 @@ from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sequence_files import files_of
+from starcast.runtime.video.standard_input_file import is_spooled
 from starcast.runtime.video.statistics import statistics_of
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
@@ -65,7 +66,7 @@ class FilmRecord:
         self.path = record_beside(target)
         self._target = target
         self._origin = Origin(*(file for path in sources for file in files_of(path))) if sources else None
-        self._sources = list(map(str, sources))
+        self._sources = ["-" if is_spooled(path) else str(path) for path in sources]
         self._save = partial(write_record, self.path, bundle, options, styles, sources=self._sources, faces=faces)
         self._usual = _usual(options)
         self._settings = _settings_of(run_facts(bundle, options, styles, self._sources, faces), self._usual)
