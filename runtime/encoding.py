@@ -13,6 +13,8 @@ from starcast.options import CheckedOptions, option
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
 RGB = "rgb"
+NONE, AUTO = "none", "auto"
+HARDWARE = (NONE, AUTO, "nvenc", "vaapi", "videotoolbox", "qsv")
 PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10", "yuv422p10", "yuv444p10", RGB)
 # suffixes of the videos that are written -> FFmpeg's name of the container
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -55,6 +57,11 @@ class EncodingOptions(CheckedOptions):
     pixel_format: str | None = option(
         None, "Chroma resolution and bits per channel. rgb, with ffv1, stores every pixel exactly. Default: yuv420p; "
         "prores yuv422p10, ffv1 rgb.", choices=PIXEL_FORMATS,
+    )  # fmt: skip
+
+    hardware: str = option(
+        NONE, "Encode on a GPU or another chip: faster, in larger files. auto takes the first that works; without one, "
+        "the CPU encodes, and a message says why.", choices=HARDWARE,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ IMAGES_ALONE, VIDEOS_ALONE = (
         "bitrate",
         "preset",
         "pixel_format",
+        "hardware",
     ),
 )  # what options are for
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from starcast.errors import OptionError, printable
-from starcast.runtime.encoding import ANIMATIONS, CONTAINERS, PRESETS, RGB, EncodingOptions, container_of
+from starcast.runtime.encoding import ANIMATIONS, AUTO, CONTAINERS, NONE, PRESETS, RGB, EncodingOptions, container_of
 
 Options = TypeVar("Options", bound=EncodingOptions)
 
@@ -72,6 +72,12 @@ TABLE = {
     ),
 }  # fmt: skip
 
+# the codecs of each maker's chips
+HARDWARE_CODECS = {
+    "nvenc": ("h264", "hevc", "av1"), "videotoolbox": ("h264", "hevc", "prores"), "qsv": ("h264", "hevc", "av1", "vp9"),
+    "vaapi": ("h264", "hevc", "av1", "vp9"),
+}  # fmt: skip
+
 # where an encoder's scale of speed differs from x264's: --preset -> its own options
 _SPEEDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "libsvtav1": {
@@ -100,6 +106,7 @@ def complete(options: Options, target: Path) -> Options:
             f"{printable(target.suffix)} cannot hold {codec.title}: end -o in {_one_of(_suffixes(codec))}, or give "
             f"--codec {_one_of([name for name in TABLE if container in TABLE[name].containers])}"
         )
+    _check_hardware(options, name)
     if options.keeps_alpha:
         _check_alpha(options, codec, container)
     usual = codec.alpha[0] if options.keeps_alpha else codec.pixel_formats[0]
@@ -120,7 +127,8 @@ def _complete_animation(options: Options, target: Path) -> Options:
     """An animation is made from a lossless film: animated_output.py. WebP alone has a quality, from 0 (lossless)."""
     given = {
         "--codec": options.codec not in (None, "ffv1"), "--bitrate": options.bitrate is not None,
-        "--preset": options.preset is not None, "--pixel-format": options.pixel_format not in (None, RGB),
+        "--preset": options.preset is not None, "--hardware": options.hardware not in (NONE, AUTO),
+        "--pixel-format": options.pixel_format not in (None, RGB),
     }  # fmt: skip
     crf = options.crf
     if ANIMATIONS[target.suffix.lower()] == "webp":
@@ -134,6 +142,17 @@ def _complete_animation(options: Options, target: Path) -> Options:
             f"{_one_of(tuple(CONTAINERS))}"
         )
     return dataclasses.replace(options, codec="ffv1", pixel_format=RGB, crf=crf)
+
+
+def _check_hardware(options: EncodingOptions, name: str) -> None:
+    """Raise OptionError if the hardware that is named has no encoder for the codec."""
+    if options.hardware in (NONE, AUTO) or name in HARDWARE_CODECS[options.hardware]:
+        return
+    others = HARDWARE_CODECS[options.hardware]
+    raise OptionError(
+        f"--hardware {options.hardware} does not encode {TABLE[name].title}: leave it out, or give --codec "
+        f"{_one_of(others)}"
+    )
 
 
 def _check_alpha(options: EncodingOptions, codec: Codec, container: str) -> None:

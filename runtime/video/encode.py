@@ -17,12 +17,14 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.errors import OptionError, VideoError, reason_of
-from starcast.runtime.encoding import RGB, EncodingOptions
+from starcast.runtime.encoding import NONE, RGB, EncodingOptions
 from starcast.runtime.video import colour
 from starcast.runtime.video.codecs import TABLE, complete, has_own_speeds, speed_options
+from starcast.runtime.video.hardware import candidates, is_hardware, open_options, settings_for, why_not
 
 Options = TypeVar("Options", bound=EncodingOptions)
 
+_QUALITIES = {"crf", "cq", "global_quality"}  # the encoders' own names of it
 _BITS_A_PIXEL = 0.25  # for encoders that have no constant quality
 # FFmpeg's names for a pixel format, in order of choice: encoders of a system's own take others
 _FORMATS = {
@@ -44,6 +46,7 @@ class Encoder(NamedTuple):
 
     name: str
     pixel_format: str
+    why: str = ""  # what a user should know of the choice
 
 
 class VideoEncoder:
@@ -65,12 +68,14 @@ class VideoEncoder:
         # without a log level these two write lines of their own into the terminal
         os.environ.setdefault("SVT_LOG", "1")
         settings = _settings(encoder.name, encoding)
-        stream: Any = container.add_stream(encoder.name, rate=rate.limit_denominator(2**20), options=dict(settings))
+        stream: Any = container.add_stream(
+            encoder.name, rate=rate.limit_denominator(2**20), options=dict(settings), **open_options(encoder.name)
+        )
         self.stream = stream
         stream.height, stream.width, stream.pix_fmt = height + rows, width + columns, encoder.pixel_format
         if encoding.bits_per_second is not None:
             stream.bit_rate = encoding.bits_per_second
-        elif "crf" in settings:
+        elif _QUALITIES & settings.keys():
             stream.bit_rate = 0
         elif TABLE[encoding.codec or ""].crf is not None:
             stream.bit_rate = max(400_000, int(_BITS_A_PIXEL * height * width * rate))
@@ -148,8 +153,34 @@ def settle(options: Options, target: Path) -> Options:
 
 
 def choose_encoder(encoding: EncodingOptions) -> Encoder:
-    """The first of the codec's encoders that this FFmpeg has and that takes the pixel format. Raises VideoError without
-    any encoder, OptionError if none takes it."""
+    """The encoder for a film: the hardware's, if that is asked for and works, otherwise the first of the codec's that
+    this FFmpeg has and that takes the pixel format. Raises VideoError without any encoder, OptionError if none takes
+    it."""
+    if encoding.hardware == NONE:
+        return _in_software(encoding)
+    reasons = []
+    for maker, name in candidates(encoding):
+        formats = _formats_of(name)
+        if formats is None:
+            reasons.append(f"{maker}: this FFmpeg lacks {name}")
+            continue
+        names = () if encoding.keeps_alpha else _FORMATS[encoding.pixel_format or ""]
+        pixel_format = next((one for one in names if not formats or one in formats), None)
+        if pixel_format is None:
+            what = "transparent frames" if encoding.keeps_alpha else encoding.pixel_format
+            reasons.append(f"{maker}: {name} does not take {what}")
+            continue
+        reason = why_not(name, pixel_format, tuple(settings_for(name, encoding).items()))
+        if reason is None:
+            return Encoder(name, pixel_format, f"{name} encodes the frames (--hardware {encoding.hardware})")
+        reasons.append(f"{maker}: {reason}")
+    software = _in_software(encoding)
+    because = "; ".join(reasons) or f"no chip encodes {TABLE[encoding.codec or ''].title}"
+    return software._replace(why=f"--hardware {encoding.hardware} does not work here ({because}): {software.name} "
+                                 "encodes the frames on the CPU")  # fmt: skip
+
+
+def _in_software(encoding: EncodingOptions) -> Encoder:
     codec, wanted = TABLE[encoding.codec or ""], encoding.pixel_format or ""
     names = _TRANSPARENT if encoding.keeps_alpha else _FORMATS
     there = {name: formats for name in codec.encoders if (formats := _formats_of(name)) is not None}
@@ -198,6 +229,8 @@ def _order(packets: Sequence[Packet[Any]]) -> None:
 def _settings(encoder: str, encoding: EncodingOptions) -> Mapping[str, str]:
     """An encoder's own options."""
     settings: dict[str, str] = {}
+    if is_hardware(encoder) and encoding.hardware != NONE:
+        return settings_for(encoder, encoding)
     if encoder in _WITH_CRF:
         settings |= speed_options(encoder, encoding.preset or "")
         if encoding.bits_per_second is None:
@@ -217,6 +250,8 @@ def _settings(encoder: str, encoding: EncodingOptions) -> Mapping[str, str]:
 
 def _note(encoder: Encoder, encoding: EncodingOptions, settings: Mapping[str, str]) -> str | None:
     """What a user should know of the encoder; None where it does what the options say on the scale that they name."""
+    if encoder.why:
+        return encoder.why
     if has_own_speeds(encoder.name):
         speed = ", ".join(f"{name} {settings[name]}" for name in ("deadline", "preset", "cpu-used") if name in settings)
         return f"{encoder.name} has its own scale of speed: --preset {encoding.preset} is its {speed}"
