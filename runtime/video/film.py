@@ -71,6 +71,9 @@ class Film(ABC):
     ends_early: bool = False
     is_followed: bool = False
     zeros_at_end: int = 0
+    is_trimmed: bool = False  # it is a part of a film: sound before 0 or from `lasts_s` on is not wanted
+    lasts_s: Fraction | None = None  # of a part: how long it is, if its end was given
+    last_changes: Sequence[str] = ()  # clauses about what was done to its frames; complete once it was read
 
     def __enter__(self) -> Self:
         return self

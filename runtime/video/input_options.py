@@ -31,7 +31,8 @@ class InputOptions(CheckedOptions):
         "in order.", metavar="N",
     )  # fmt: skip
     fps: str | None = option(
-        None, "Frames per second of a sequence of images, such as 24, 29.97 or 30000/1001. Default: 25.",
+        None, "Frames per second of the output, such as 24, 29.97 or 30000/1001: frames are dropped or repeated to "
+        "keep their times. A sequence of images has this rate. Default: each frame's own time; in a sequence, 25.",
         metavar="RATE",
     )  # fmt: skip
     keep_alpha: bool = option(
@@ -46,7 +47,7 @@ class InputOptions(CheckedOptions):
 
     @property
     def rate(self) -> Fraction | None:
-        """The rate of a sequence of images, if one was given."""
+        """The frames per second that were asked for, exactly."""
         return None if self.fps is None else parse_rate(self.fps)
 
 

@@ -16,6 +16,7 @@ from starcast.runtime.video.input_options import InputOptions
 from starcast.runtime.video.recursion_options import RecursionOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
 from starcast.runtime.video.timeline_options import SHORTEST_STEP, TimelineOptions
+from starcast.runtime.video.trim_options import TrimOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 _USUAL_FIT = "crop"
@@ -31,7 +32,14 @@ class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions(
-    FilmOptions, FaceOptions, GeometryOptions, TimelineOptions, RecursionOptions, StyleOptions, InputOptions
+    FilmOptions,
+    FaceOptions,
+    GeometryOptions,
+    TrimOptions,
+    TimelineOptions,
+    RecursionOptions,
+    StyleOptions,
+    InputOptions,
 ):
     """How `translate_video` translates."""
 

@@ -112,4 +112,5 @@ def notes_on(source: Film) -> Sequence[str]:
 
 def _final_notes(source: Film) -> Sequence[str]:
     zeros = source.zeros_at_end
-    return [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
+    notes = [f"{source.name} {clause}" for clause in source.last_changes]
+    return [*notes, f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else notes

@@ -142,6 +142,8 @@ class Sink:
                     keep,
                     codec=encoding.codec or "h264",
                 )
+                if source.is_trimmed:
+                    self.tracks.trim(source.lasts_s)
                 if self._keeps_metadata:
                     carry_over(source, container, self._encoder.stream)
             if mark is not None:

@@ -73,6 +73,8 @@ class EncodedTrack:
         self._skip = 0  # samples to leave out
         self._overlap = 0  # samples left out so far
         self._mixed_from: list[str] = []
+        self._is_trimmed = False
+        self._last: int | None = None  # the sample at which a trimmed film ends
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         """Packets that are ready after a decoded frame."""
@@ -87,6 +89,11 @@ class EncodedTrack:
             self._begin, self._taken = (self._written or 0) - self._skip, 0
         self._taken += item.samples
         return packets + self._encode(self._resampler.resample(item))
+
+    def trim(self, lasts_s: Fraction | None) -> None:
+        """Leave out samples before 0 or, if given, from `lasts_s` seconds on."""
+        self._is_trimmed = True
+        self._last = None if lasts_s is None else round(lasts_s * self._rate)
 
     def flush(self) -> list[Packet[Any]]:
         """The last packets."""
@@ -165,6 +172,7 @@ class EncodedTrack:
 
     def _append(self, samples: NDArray[np.float32]) -> list[Packet[Any]]:
         """Packets after float32 samples [n, channels], which go where the last ones ended."""
+        samples = self._within(samples) if self._is_trimmed else samples
         if not len(samples):
             return []
         # packed: PyAV 18 reads past the planes of sound with eight channels
@@ -175,6 +183,14 @@ class EncodedTrack:
         self._written += len(samples)
         packets: list[Packet[Any]] = self.stream.encode(frame)
         return packets
+
+    def _within(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What of the next samples lies in the trimmed film; the others count as written."""
+        begin = self._written or 0
+        first = min(max(0, -begin), len(samples))
+        last = len(samples) if self._last is None else max(first, min(len(samples), self._last - begin))
+        self._written = begin + first if last > first else begin + len(samples)
+        return samples[first:last]
 
 
 def _nearest_rate(rate: int) -> int:

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from starcast.command_line import command_line
-from starcast.errors import OptionError, VideoError, printable
+from starcast.errors import VideoError, printable
 from starcast.runtime.video.advice import QUALITY, sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.animation import Animation, is_animation
@@ -70,10 +70,6 @@ def open_film(path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOpti
     """
     if is_sequence(path):
         return ImageSequence(path, max_pixels, reading)
-    if reading.fps is not None:
-        raise OptionError(
-            f"--fps is for a sequence of images, and {printable(path)} has times of its own: leave it out"
-        )
     kind = Animation if is_animation(path) else Source
     return kind(path, max_pixels, reading)
 

@@ -61,10 +61,17 @@ class CopiedTrack:
         self._strict = not container.format.flags & _EQUAL_TIMES_ALLOWED
         self._clock: Clock | None = None
         self._has_begun = False
+        self._is_trimmed = False
+        self._lasts_s: Fraction | None = None
+
+    def trim(self, lasts_s: Fraction | None) -> None:
+        self._is_trimmed, self._lasts_s = True, lasts_s
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         assert isinstance(item, Packet)
         if item.is_discard and self._is_cut_out(item):
+            return []
+        if self._is_trimmed and self._is_outside(item):
             return []
         self._has_begun = self._has_begun or not item.is_discard
         # the muxer's choice, known once its header is written
@@ -82,6 +89,20 @@ class CopiedTrack:
 
     def flush(self) -> list[Packet[Any]]:
         return []
+
+    def _is_outside(self, item: Packet[Any]) -> bool:
+        """Whether a packet is outside a trimmed film. Edit lists hide what is only needed to decode the first sound;
+        elsewhere the first packet that begins in the film is the first. The last one is made to end with the film."""
+        if item.pts is None:
+            return False
+        begins_s = item.pts * self._source_tick - self._start_s
+        if begins_s < (-_PREROLL_S if self._has_edit_lists else 0):
+            return True
+        if self._lasts_s is not None and item.duration:
+            left_s = self._lasts_s - begins_s
+            item.duration = max(1, min(item.duration, ticks(left_s, self._source_tick)))
+            return left_s <= 0
+        return False
 
     def _is_cut_out(self, item: Packet[Any]) -> bool:
         """Whether a packet that an edit list leaves out is not even needed to decode the first that it shows. Without
@@ -142,6 +163,12 @@ class Tracks:
     def audio_to_decode(self) -> frozenset[int]:
         """The streams whose sound must be decoded."""
         return frozenset(index for index, track in self.by_index.items() if isinstance(track, EncodedTrack))
+
+    def trim(self, lasts_s: Fraction | None) -> None:
+        """Leave out what is before 0 or, if given, from `lasts_s` seconds on."""
+        for track in self.by_index.values():
+            if isinstance(track, CopiedTrack | EncodedTrack):  # subtitles come trimmed
+                track.trim(lasts_s)
 
     def places(self) -> list[tuple[int, int]]:
         """The index of each track in the source, and in the film."""

@@ -153,11 +153,6 @@ def test_a_pattern_that_names_nothing_is_refused(tmp_path, pattern):
         open_film(tmp_path / pattern)
 
 
-def test_a_rate_for_a_film_is_refused(make_clip):
-    with pytest.raises(OptionError, match="--fps is for a sequence of images"):
-        open_film(make_clip("a.mp4", frames=2), reading=InputOptions(fps="24"))
-
-
 def test_a_sequence_is_one_source_with_a_name(draw):
     folder = draw("{}.png", 1, 2)
     found = find_sources([folder, folder / "a_%d.png"], kind=VIDEOS)
