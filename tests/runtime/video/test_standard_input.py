@@ -103,7 +103,9 @@ def test_a_terminal_is_refused(tiny_bundle, tmp_path, monkeypatch):
 
 def test_a_dash_among_other_sources_is_refused(tiny_bundle, tmp_path, capsys):
     arguments = ["video", str(tiny_bundle), "-", "a.mp4", "-o", str(tmp_path / "out"), "--domain", "dog"]
-    assert main(arguments) == 2
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    assert leaving.value.code == 2
     assert "give it alone" in capsys.readouterr().err
 
 
