@@ -26,7 +26,6 @@ from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.sources import find_sources
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import style_facts
 from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import (
@@ -42,14 +41,17 @@ from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm, settle
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.keyframes import StyleKey, parse_keys
+from starcast.runtime.video.morph_timeline import closed_course, frames_in, stops_along, translate_recursively
 from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.outputs import open_sink
+from starcast.runtime.video.recursion import Recursion, recursion_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import check_target
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.style_path import Stop
-from starcast.runtime.video.style_plan import requests_of_lists
+from starcast.runtime.video.style_plan import StylePlan, requests_of_keys, requests_of_lists
 from starcast.runtime.video.subjects import Still, Subject, Walk
 
 _NO_STYLE = np.empty(0, np.float32)
@@ -88,15 +90,25 @@ def morph(
     _check_sources(bundle, given, options)
     subject: Still | Grid | Walk | None = None if given else Walk(bundle, options)
     requests: list[StyleRequest] = []
+    keys: tuple[StyleKey, ...] = ()
     if isinstance(subject, Walk):
         facts = subject.facts
     else:
         labels = bundle.manifest.condition.only_labels
-        requests = readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
+        if options.style_keys is not None:
+            keys = parse_keys(options.style_keys)
+            requests = list(requests_of_keys(keys, options, bundle.manifest, progress))
+        else:
+            requests = readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
         if options.official:
             subject = _read_grid(given, requests, target, bundle, options, fail, progress)
             given = list(subject.paths)
-        facts = style_facts(requests)
+        facts = StylePlan(tuple(requests), keys).facts
+    rate = _rate(options)
+    frames = frames_in(options, rate)
+    course = None if frames is None else closed_course(keys, len(facts), frames, rate)
+    steps_frames = len(facts) * options.frames_per_step
+    recursion = recursion_of(options, rate, (frames or steps_frames) / rate, 1 / rate)
     record = FilmRecord(target, given, bundle, options, facts)
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
@@ -108,9 +120,7 @@ def morph(
                     bundle, **options.engine, work=_work(film, options), progress=progress, beside=beside
                 ) as translator,
                 ProgressBar(
-                    film.length(options.frames_per_step)
-                    if isinstance(film, Grid)
-                    else len(facts) * options.frames_per_step,
+                    film.length(options.frames_per_step) if isinstance(film, Grid) else frames or steps_frames,
                     "frames",
                     show=show_progress,
                     progress=progress,
@@ -127,7 +137,11 @@ def morph(
                     styles = source_styles.make(film.sample[0], printable(given[0]))
                     has = source_styles.has
                 before = translator.extra_cost
-                _write(film, styles, target, translator, options, record.mark, report, bar)
+                if frames is None or course is None:
+                    stops = film.stops(styles, options.frames_per_step)
+                else:
+                    stops = stops_along(course, styles, frames, rate)
+                _write(film, stops, recursion, target, translator, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
         tell_statistics(options.statistics, report, progress)
@@ -211,7 +225,8 @@ def _rate(options: MorphOptions) -> Fraction:
 
 def _write(
     subject: Subject,
-    styles: NDArray[np.float32],
+    stops: Iterable[Stop],
+    recursion: Recursion | None,
     target: Path,
     translator: Translator,
     options: MorphOptions,
@@ -220,12 +235,15 @@ def _write(
     bar: ProgressBar,
 ) -> None:
     rate = _rate(options)
-    stops, batch = subject.stops(styles, options.frames_per_step), options.batch or translator.batch
+    if recursion is not None and isinstance(subject, Still):
+        made = translate_recursively(subject, stops, translator, recursion, report)
+    else:
+        made = _translate_stops(subject, stops, translator, options.batch or translator.batch, report)
     with (
         report.measured(),
         atomic_path(target) as partial,
         open_sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
-        report.ahead(_translate_stops(subject, stops, translator, batch, report), "run") as translations,
+        report.ahead(made, "run") as translations,
     ):
         report.notes = sink.notes
         for note in report.notes:
@@ -257,7 +275,7 @@ def _work(subject: Subject, options: MorphOptions) -> Work:
                 film.write(pixels, number, 1)
                 yield
 
-    return Work("morph", rehearse, options.batch)
+    return Work("morph", rehearse, options.batch if options.recursion is None else 1)
 
 
 def requests_for(

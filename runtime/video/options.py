@@ -13,9 +13,10 @@ from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, L
 from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input_options import InputOptions
+from starcast.runtime.video.key_times import parse_duration
 from starcast.runtime.video.recursion_options import RecursionOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
-from starcast.runtime.video.timeline_options import SHORTEST_STEP, TimelineOptions
+from starcast.runtime.video.timeline_options import SHORTEST_STEP, KeyOptions, TimelineOptions
 from starcast.runtime.video.trim_options import TrimOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
@@ -62,7 +63,7 @@ class VideoOptions(
 
 
 @dataclass(frozen=True, kw_only=True)
-class MorphOptions(FilmOptions, LabelOptions):
+class MorphOptions(FilmOptions, KeyOptions, RecursionOptions, LabelOptions):
     """How `morph` renders its video: through references, seeds or label changes."""
 
     refs: tuple[str, ...] = flags.refs("The loop visits them in this order.")
@@ -73,6 +74,10 @@ class MorphOptions(FilmOptions, LabelOptions):
     fps: float = option(
         30.0, "Frames per second. --official halves it, as the official program does.", minimum=1.0, maximum=240.0
     )
+    duration: str | None = option(
+        None, "Length of the video, such as 60s or 1:30. A smooth curve, without rests, leads through the styles.",
+        metavar="TIME",
+    )  # fmt: skip
     frames_per_step: int = flags.frames_per_step(31, "About a third of them are at rest.", minimum=SHORTEST_STEP)
     official: bool = option(
         False,
@@ -83,11 +88,14 @@ class MorphOptions(FilmOptions, LabelOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         of_labels = bool(self.label_flags) or self.domain is not None
-        if (self.refs and self.seeds) or not (self.refs or self.seeds or of_labels):
+        if self.style_keys is not None:
+            self._check_keys()
+        elif (self.refs and self.seeds) or not (self.refs or self.seeds or of_labels):
             raise OptionError(
                 "give either --refs or --seeds: the styles that the loop goes through (for a bundle steered by "
                 "labels: --set, --unset, --flip, --labels or --domain)"
             )
+        self._check_duration()
         if self.official and self.fit == NATIVE:
             raise OptionError("--official shows images of one size side by side: leave out --fit native")
         self.refuse_domain(self.domain)
@@ -97,3 +105,20 @@ class MorphOptions(FilmOptions, LabelOptions):
     def chosen_seeds(self) -> list[int]:
         """The seeds of the loop, in order."""
         return parse_seeds(self.seeds, "--seeds")
+
+    def _check_keys(self) -> None:
+        given = {"--refs": bool(self.refs), "--seeds": bool(self.seeds)}
+        other = next((flag for flag, is_given in given.items() if is_given), self.change_flag)
+        if other is not None:
+            raise OptionError(f"--style-keys and {other} exclude each other: the loop gets its styles from one of them")
+        if self.duration is None:
+            raise OptionError("--style-keys needs the length of the video: add --duration, such as --duration 10s")
+
+    def _check_duration(self) -> None:
+        if self.duration is not None:
+            parse_duration(self.duration, "--duration")
+            if self.frames_per_step != MorphOptions.frames_per_step:
+                raise OptionError("--duration and --frames-per-step exclude each other: both say how long the video is")
+        if self.official and (self.duration is not None or self.recursion is not None):
+            flag = "--duration" if self.duration is not None else "--recursion"
+            raise OptionError(f"--official has a layout and a length of its own: leave out {flag}")

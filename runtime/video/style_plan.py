@@ -25,7 +25,7 @@ from starcast.runtime.style_requests import (
 )
 from starcast.runtime.styles import error_of, readable_requests
 from starcast.runtime.video.keyframes import STYLE_KEYS, StyleKey, parse_keys
-from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.options import MorphOptions, VideoOptions
 from starcast.runtime.video.timeline import STILL, Course, place_keys, spread_keys
 
 AS_IT_IS = "as-it-is"  # the source's own attributes
@@ -82,7 +82,7 @@ def plan_styles(
 
 
 def requests_of_keys(
-    keys: Sequence[StyleKey], usual: StyleOptions, manifest: Manifest, progress: Callable[[str], None]
+    keys: Sequence[StyleKey], usual: VideoOptions | MorphOptions, manifest: Manifest, progress: Callable[[str], None]
 ) -> tuple[StyleRequest, ...]:
     """The style of each key. `usual`: domain, psi and the source's attributes, for keys that state none. Raises
     OptionError, StyleError, and ImageError for a reference that cannot be read."""
@@ -99,7 +99,9 @@ def requests_of_keys(
     return tuple(requests)
 
 
-def _of_key(key: StyleKey, usual: StyleOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:
+def _of_key(
+    key: StyleKey, usual: VideoOptions | MorphOptions, manifest: Manifest, progress: Callable[[str], None]
+) -> StyleRequest:
     labels = manifest.condition.only_labels
     has = usual.has if key.has is None and key.labels is None else key.has
     if labels is not None and key.domain == AS_IT_IS and AS_IT_IS not in labels.names:

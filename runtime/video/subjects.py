@@ -86,6 +86,7 @@ class Walk(_OneImage):
                 f"--official shows images beside their translations, and {bundle.path} makes images from styles alone: "
                 "leave out --official"
             )
+        options.refuse_recursion(f"mixes the last output into a source, and {bundle.path} makes images without one")
         if options.refs or not options.seeds:
             raise OptionError(f"{bundle.path} makes images from seeds: give --seeds, such as --seeds 1-8")
         if options.label_flags:

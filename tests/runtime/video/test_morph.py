@@ -166,7 +166,7 @@ def test_nothing_is_written_where_something_is_wrong(source, tiny_bundle, tmp_pa
     with pytest.raises(ImageError, match=r"none\.png does not exist"):
         morph(tiny_bundle, source, target, options(domain="dog", refs=(str(tmp_path / "none.png"),)))
     with pytest.raises(OptionError, match="end its name in"):
-        morph(tiny_bundle, source, tmp_path / "out.gif", options(domain="dog", seeds=("1",)))
+        morph(tiny_bundle, source, tmp_path / "out.avi", options(domain="dog", seeds=("1",)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.png"]
 
 
