@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -90,6 +91,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What tests compile and measure stays out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A network that any test traced before is not traced again, also by another process of this session."""
+    if "starcast.export.trace" not in sys.modules:  # no test that was collected exports; importing it imports torch
+        yield
+        return
+    from shared_traces import traces_shared_in
+
+    folder = tmp_path_factory.getbasetemp()
+    with traces_shared_in((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "traces"):
         yield
 
 

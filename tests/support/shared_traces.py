@@ -1,49 +1,66 @@
-"""Graphs of checkpoints that several tests export: PyTorch's exporter takes seconds for the smallest network."""
+"""Traced networks that several tests need: PyTorch's exporter takes seconds for the smallest network."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import pytest
+import torch
+from torch import Tensor, nn
 
-from starcast.export import source
-from starcast.export.families.model import Model, StyleGraph
+from starcast.export import trace
 
 
 @contextmanager
 def traces_shared_in(folder: Path) -> Iterator[None]:
-    """Within the block, the networks of a checkpoint that was exported before are read from `folder`, which processes
-    may share. A checkpoint is known by its content."""
+    """Within the block, a network that was traced before is read from `folder`, which processes may share. It is known
+    by all that decides its trace: classes, attributes, weights, and the shapes of the example."""
     folder.mkdir(exist_ok=True)
-    hash_of, trace_frame, trace_style_graph = source.hash_of, source.trace_frame, source.trace_style_graph
-    checkpoint = ""
+    trace_anew = trace._trace
 
-    def remember(path: Path) -> str:
-        nonlocal checkpoint
-        checkpoint = hash_of(path)
-        return checkpoint
-
-    def once(name: str, trace: Callable[[], ir.Model]) -> ir.Model:
-        file = folder / f"{checkpoint}-{name}.onnx"
-        if file.exists():
-            return ir.load(file)
-        model = trace()
-        partial = file.with_suffix(f".{os.getpid()}")
-        ir.save(model, partial, format="protobuf")
-        partial.replace(file)
-        return model
-
-    def frame(model: Model) -> ir.Model:
-        return once("frame", lambda: trace_frame(model))
-
-    def style(graph: StyleGraph) -> ir.Model:
-        return once(Path(graph.file).stem, lambda: trace_style_graph(graph))
+    def once(
+        network: nn.Module, example: tuple[Tensor, ...], named: Mapping[str, Tensor], shapes: Mapping[str, Any],
+        output: str, name: str,
+    ) -> ir.Model:  # fmt: skip
+        network.eval().requires_grad_(False)
+        key = _digest((network, example, dict(named), repr(shapes), output, name))
+        if key is None:
+            return trace_anew(network, example, named, shapes, output, name)
+        file = folder / f"{key}.onnx"
+        if not file.exists():
+            partial = file.with_suffix(f".{os.getpid()}")
+            ir.save(trace_anew(network, example, named, shapes, output, name), partial, format="protobuf")
+            partial.replace(file)
+        return ir.load(file)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, function in {"hash_of": remember, "trace_frame": frame, "trace_style_graph": style}.items():
-            patch.setattr(source, name, function)
+        patch.setattr(trace, "_trace", once)
         yield
+
+
+class _Pickler(pickle.Pickler):
+    """Writes the values of tensors; torch itself would write where they lie in memory."""
+
+    def persistent_id(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return None
+        content = value.detach().contiguous().view(-1).view(torch.uint8).numpy()
+        return str(value.dtype), tuple(value.shape), value.stride(), hashlib.sha256(content).hexdigest()
+
+
+def _digest(content: object) -> str | None:
+    """A hash of what an object holds; None if it holds what cannot be written, such as a class of one function."""
+    stream = io.BytesIO()
+    try:
+        _Pickler(stream).dump(content)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    return hashlib.sha256(stream.getvalue()).hexdigest()

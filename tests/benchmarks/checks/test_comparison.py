@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from shared_traces import traces_shared_in
 
 from starcast.benchmarks.checks.comparison import compare, export_random_bundle, judge, plugin_form
 from starcast.errors import VariantMissingError
@@ -50,15 +49,7 @@ def test_a_random_networks_gate_is_lower():
     assert judge(GREY + np.uint8(9), GREY, "fp16", 0.0, min_psnr=20.0).passed
 
 
-@pytest.fixture(scope="module")
-def traced_once(tmp_path_factory):
-    """The same random networks are exported twice."""
-    with traces_shared_in(tmp_path_factory.mktemp("traces")):
-        yield
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("traced_once")
 def test_a_random_bundle_is_prepared_and_compared(tmp_path):
     export_random_bundle(tmp_path, SMALL, ["tensorrt"])
     found = compare("onnxruntime", "fp32", tmp_path)
@@ -70,7 +61,6 @@ def test_a_random_bundle_is_prepared_and_compared(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("traced_once")
 def test_without_a_tensorrt_nothing_is_made_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr(ENGINES["tensorrt"], "absent", lambda: NOT_INSTALLED)
     monkeypatch.setattr(
