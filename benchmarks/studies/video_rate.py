@@ -39,7 +39,7 @@ from starcast.options import CheckedOptions, option
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.compose import Composer, compose_frames
+from starcast.runtime.video.compose import compose_frames, composer_for
 from starcast.runtime.video.encode import settle
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
@@ -58,7 +58,7 @@ from starcast.train.creatures.video import walk_frames
 
 PROGRAM = "python -m starcast.benchmarks.studies.video_rate"
 STAND_INS = (("sleep", 1), ("compute", 1), ("sleep", 40), ("compute", 40))
-_QUICK_MS = 10  # below, a row gets all frames; above, a third
+_ALONE = 120  # frames for the stages alone: all of them are in memory
 _DRAWN = 100  # different frames
 
 Images = NDArray[np.uint8]
@@ -69,10 +69,8 @@ Item = TypeVar("Item")
 class RateOptions(CheckedOptions):
     """How to measure."""
 
-    rounds: int = flags.rounds(3)
-    frames: int = option(
-        600, "Frames of the video; 40 ms an image get a third of them, the bundle a sixth.", minimum=60
-    )
+    rounds: int = flags.rounds(1)
+    frames: int = option(600, "Frames of the video; for the bundle's own model a sixth of them.", minimum=60)
     backend: str = flags.backend("openvino", "The engine of the bundle's own model.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
@@ -158,12 +156,12 @@ def stages_alone(
         run = measure(
             "run",
             translate_frames(
-                fitted, lambda images: translator(images, style), options.batch or translator.batch, report
+                fitted, lambda images, times: translator(images, style), options.batch or translator.batch, report
             ),
         )
         fitted.clear()
         if options.composes:
-            run = measure("compose", compose_frames(run, Composer(options), report))
+            run = measure("compose", compose_frames(run, composer_for(options), report))
 
         def encoded() -> Iterable[None]:
             with Sink(target, target.name, geometry.output, source.rate, source.time_base, options) as sink:
@@ -190,10 +188,8 @@ def measure_row(
     bundle: Path, layout: Layout, model: tuple[str, int] | None, folder: Path, options: RateOptions
 ) -> dict[str, Any]:
     """The pipeline and its limit, round by round; `model` is a stand-in, or None for the bundle's own."""
-    part = 6 if model is None else 3 if model[1] > _QUICK_MS else 1
-    video = folder / f"{layout.size[1]}-{part}.mp4"
-    if not video.exists():
-        draw_video(video, layout.size, options.frames // part)
+    frames = options.frames // 6 if model is None else options.frames
+    video, short = (draw_video(folder / f"{count}.mp4", layout.size, count) for count in (frames, min(frames, _ALONE)))
     opened, target, cores = open_bundle(bundle), folder / "out.mp4", allowed_threads()
     choices: dict[str, Any] = {"domain": opened.manifest.domains[0], "seed": 0, "keep_size": layout.keep_size}
     film = settle(VideoOptions(**choices, backend=options.backend, overwrite=True), target)
@@ -205,7 +201,7 @@ def measure_row(
             size = *translator.size, 3
             translator(np.zeros((film.batch or translator.batch, *size), np.uint8), translator.style(0, seed=0))
             for _ in range(options.rounds):
-                costs = stages_alone(opened, video, film, translator, folder)
+                costs = stages_alone(opened, short, film, translator, folder)
                 limit, limit_ms = limit_of(costs, cores)
                 report = translate_video(bundle, video, target, film, progress=lambda line: None)
                 ms = 1000 * report.wall_s / report.frames

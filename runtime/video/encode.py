@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -51,7 +53,10 @@ class Encoder(NamedTuple):
 
 class VideoEncoder:
     """One stream of `container`, BT.709. `encoding` is complete (`codecs.complete`). Sides that the chroma does not
-    divide are padded. Raises VideoError if the encoder refuses frames of this size."""
+    divide are padded. Raises VideoError if the encoder refuses frames of this size.
+
+    A frame's colours are converted in a thread, while the frame before it is encoded: a sixth of the encoder's time.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,8 @@ class VideoEncoder:
         self._durations: dict[int, int] = {}
         self._is_silent = True  # no packet came yet
         self._scaler = VideoReformatter()
+        self._converter = ThreadPoolExecutor(1, "colours")  # its thread ends with this object
+        self._converting: Future[VideoFrame] | None = None
         try:
             stream.codec_context.open()
         except (av.FFmpegError, ValueError) as error:
@@ -99,22 +106,34 @@ class VideoEncoder:
     def encode(
         self, pixels: NDArray[np.uint8], pts: int, duration: int, alpha: NDArray[np.uint8] | None = None
     ) -> list[Packet[Any]]:
-        """The packets that are ready after `pixels` (RGB [H, W, 3]); times are ticks of the time base. `alpha` [H, W]
-        is how opaque the frame is, if the encoding keeps that; None: all of it."""
+        """Add `pixels` (RGB [H, W, 3]), which must not change any more, and return the packets of earlier frames that
+        are ready. Times are ticks of the time base. `alpha` [H, W] is how opaque the frame is, if the encoding keeps
+        that; None: all of it."""
+        before, self._converting = self._converting, self._converter.submit(self._convert, pixels, pts, alpha)
+        self._durations[pts] = duration
+        return self._encode(before)
+
+    def _convert(self, pixels: NDArray[np.uint8], pts: int, alpha: NDArray[np.uint8] | None) -> VideoFrame:
         if self._keeps_alpha:
             pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha])
         frame = colour.to_coded(pixels, self._scaler, self._pixel_format)
         frame.pts, frame.time_base = pts, self._time_base
-        self._durations[pts] = duration
-        packets: list[Packet[Any]] = self.stream.encode(frame)
+        return frame
+
+    def _encode(self, converted: Future[VideoFrame] | None) -> list[Packet[Any]]:
+        if converted is None:
+            return []
+        packets: list[Packet[Any]] = self.stream.encode(converted.result())
         return self._timed(packets)
 
     def flush(self) -> list[Packet[Any]]:
         """The packets that the encoder still holds. Nothing can be encoded afterwards."""
+        last, self._converting = self._encode(self._converting), None
+        self._converter.shutdown()
         packets: list[Packet[Any]] = self.stream.encode(None)
         if self._is_silent and self.stream.codec_context.name == "libx265":
             _order(packets)
-        return self._timed(packets)
+        return [*last, *self._timed(packets)]
 
     def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
         """Restore the frames' durations, which encoders drop; without them the last frame has no length."""
