@@ -70,7 +70,7 @@ class RateOptions(CheckedOptions):
     """How to measure."""
 
     rounds: int = flags.rounds(1)
-    frames: int = option(600, "Frames of the video; for the bundle's own model a sixth of them.", minimum=60)
+    frames: int = option(600, "Frames of the video; for the bundle's own model a sixth of them.", minimum=30)
     backend: str = flags.backend("openvino", "The engine of the bundle's own model.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
