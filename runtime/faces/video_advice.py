@@ -24,6 +24,15 @@ def video_for_images(source: Path, output: Path | None) -> str:
     )
 
 
+def several_videos(source: Path, videos: Sequence[Path], output: Path) -> str:
+    """A sentence for a pattern or list that names several videos, where `output` is one video."""
+    target = output.with_name(f"{videos[0].stem}-aligned{output.suffix}")
+    return (
+        f"{printable(source)} names {len(videos)} videos, but {printable(output)} takes one: align each separately, "
+        f"for example {printable(videos[0])} with -o {printable(target)}"
+    )
+
+
 def why_no_video(sources: Sequence[Path], output: Path) -> str:
     """A sentence for an `output` that is a video, where these `sources` cannot make one."""
     if not is_video_path(output):

@@ -4,6 +4,7 @@ more blurred the farther out, as in the official alignment."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -87,12 +88,32 @@ def padded_part(image: Image, box: Box) -> Floats:
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return image[top:bottom, left:right].astype(np.float32)
     columns, rows = _within(left, right, width), _within(top, bottom, height)
-    sharp = _mirror(image, rows, columns).astype(np.float32)
-    weight = np.minimum(_weights(rows, height)[:, None], _weights(columns, width)[None]) ** 4
-    weight = weight if image.ndim == 2 else weight[..., None]
-    blurred = _blurred_part(image, rows, columns)
-    whole: Floats = sharp * weight + blurred * (1 - weight)
+    down, across = _weights(rows, height), _weights(columns, width)
+    whole: Floats = _mirror(image, rows, columns).astype(np.float32)
+    for part in _padding_of(down, across):  # a blur of the whole image would take seconds
+        weight = np.minimum(down[part[0], None], across[None, part[1]]) ** 4
+        weight = weight if image.ndim == 2 else weight[..., None]
+        blurred = _blurred_part(image, rows[part[0]], columns[part[1]])
+        whole[part] = whole[part] * weight + blurred * (1 - weight)
     return whole
+
+
+def _padding_of(down: Floats, across: Floats) -> Iterator[tuple[slice, slice]]:
+    """The parts of a box where the sharp image does not count fully: above, below, left and right of the image. `down`
+    and `across`: how much it counts along each axis."""
+    (first, last), (upper, lower) = _full(across), _full(down)
+    every, between = slice(0, len(across)), slice(upper, lower)
+    strips = (
+        (slice(0, upper), every), (slice(lower, len(down)), every), (between, slice(0, first)),
+        (between, slice(last, len(across))),
+    )  # fmt: skip
+    return (strip for strip in strips if all(part.start < part.stop for part in strip))
+
+
+def _full(weights: Floats) -> tuple[int, int]:
+    """Where the weights of 1 begin and end."""
+    full = np.flatnonzero(weights >= 1)
+    return (int(full[0]), int(full[-1]) + 1) if len(full) else (len(weights), len(weights))
 
 
 def _within(start: int, end: int, length: int) -> NDArray[np.int64]:

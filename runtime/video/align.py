@@ -9,19 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starcast.errors import OptionError, printable
 from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
 from starcast.runtime.faces.detector import FAST
 from starcast.runtime.faces.opening import open_face_files
 from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.faces.sight import Sight
+from starcast.runtime.faces.video_advice import several_videos
 from starcast.runtime.faces.warp import align
+from starcast.runtime.folder.lists import LIST_SUFFIX
+from starcast.runtime.folder.patterns import is_pattern
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.find_films import find_films
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
@@ -35,6 +40,20 @@ if TYPE_CHECKING:
 
 STAGES = ("decode", "fit", ALIGN, "encode")
 _FEW = 2  # whole frames between the stages of faces: they may be large
+
+
+def _one_film(source: Path, target: Path) -> Path:
+    """The video that a source names: a pattern or a list may name one, too. Raises OptionError for none or several."""
+    is_list = source.suffix.lower() == LIST_SUFFIX and source.is_file()
+    if not is_pattern(source) and not is_list:
+        return source
+    found = find_films([source])
+    films = [film.path for film in found.sources]
+    if len(films) > 1:
+        raise OptionError(several_videos(source, films, target))
+    if not films:
+        raise OptionError(found.problems[0] if found.problems else f"{printable(source)} names no video: check it")
+    return films[0]
 
 
 def align_video(
@@ -51,6 +70,7 @@ def align_video(
     record is written, where it is missing. Raises OptionError, CheckpointError, BundleError, EngineError, VideoError;
     then nothing is written.
     """
+    source_path = _one_film(source_path, target)
     check_target(target, source_path)
     options = settle(options, target)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from starcast.runtime.faces import warp
 from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.similarity import crop_square, onto_mean, scale_of, shift, similarity
 from starcast.runtime.faces.warp import align, padded_part
@@ -183,3 +184,29 @@ def test_an_image_with_transparency_is_aligned_in_all_channels() -> None:
     matrix = turned(20, 1.1, 3, -4)
     np.testing.assert_array_equal(align(image, matrix, 64)[..., :3], align(image[..., :3], matrix, 64))
     assert np.abs(align(image, matrix, 64)[..., 3].astype(int) - align(image[..., 3], matrix, 64)).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(200, 160, 3), (201, 161, 3), (199, 160)])
+@pytest.mark.parametrize("box", [(-20, 10, 60, 90), (100, 150, 240, 290), (-30, -40, 260, 280), (230, 20, 240, 90)])
+def test_only_the_padding_is_blurred(monkeypatch, shape, box):
+    image = np.random.default_rng(5).integers(0, 256, shape).astype(np.uint8)
+    blurred, real = list[int](), warp.cv2.GaussianBlur
+
+    def blur(part, *rest, **others):
+        blurred.append(part.shape[0] * part.shape[1])
+        return real(part, *rest, **others)
+
+    monkeypatch.setattr(warp.cv2, "GaussianBlur", blur)
+    left, top, right, bottom = box
+    got = padded_part(image, box)
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    inside = np.ix_((rows >= 1) & (rows < shape[0]), (columns >= 1) & (columns < shape[1]))
+    expected = image[rows.clip(0, shape[0] - 1)][:, columns.clip(0, shape[1] - 1)]
+    np.testing.assert_array_equal(got[inside], expected[inside])
+    outside = (bottom - top) * (right - left) - inside[0].size * inside[1].size
+    # each strip is blurred at half its size, with the pixels that the blur reads around it
+    margin = 2 * (4 * max(shape[0] // 100, 1) + 2) + 2
+    assert sum(blurred) <= (outside + 4 * 2 * margin * (sum(shape[:2]) + 2 * margin)) / 4
+    # the strips together are what one blur of everything gives
+    whole = padded_part(image, (left - 7, top - 5, right + 9, bottom + 3))
+    np.testing.assert_allclose(got, whole[5:-3, 7:-9], atol=1e-3)

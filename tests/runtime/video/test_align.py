@@ -94,3 +94,42 @@ def test_without_detector_and_landmarks_one_sentence_says_what_is_missing(make_c
     monkeypatch.setattr(opening, "weights", lambda: None)
     with pytest.raises(OptionError, match=r"no face detector is installed: pip install .*; or give --landmarks"):
         align_video(make(make_clip, [40]), tmp_path / "out.mp4", options(), **QUIET)
+
+
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV writes no display matrix")
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+@pytest.mark.usefixtures("drawn_sight")
+def test_a_rotated_film_is_aligned_as_it_is_shown(make_clip, tmp_path, degrees):
+    stored = [np.ascontiguousarray(np.rot90(scene(left), -degrees // 90)) for left in (20, 26, 32, 38)]
+    height, width = stored[0].shape[:2]
+    clip = make_clip("in.mp4", frames=4, height=height, width=width, images=stored, rotation=float(degrees))
+    report = align_video(clip, tmp_path / "out.mp4", options(), **QUIET)
+    assert (report.frames, report.faceless, report.failed) == (4, 0, [])
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [frame.rotation for frame in container.decode(video=0)] == [0] * 4  # upright, and marked as upright
+    for frame in frames_of(tmp_path / "out.mp4"):
+        assert frame.shape == (64, 64, 3)
+        assert np.abs(frame[8:56, 8:56] - FACE).max() <= CODING
+
+
+@pytest.mark.usefixtures("drawn_sight")
+def test_a_pattern_or_a_list_that_names_one_video_stands_for_it(make_clip, tmp_path):
+    clip = make(make_clip, [40] * 2)
+    (tmp_path / "films.txt").write_text(str(clip), encoding="utf-8")
+    for number, source in enumerate((clip.parent / "i*.mp4", tmp_path / "films.txt")):
+        target = tmp_path / "out" / f"{number}.mp4"
+        target.parent.mkdir(exist_ok=True)
+        assert align_video(source, target, options(), **QUIET).frames == 2
+        assert read_runs(tmp_path / "out" / f"{number}.mp4.json")[0]["sources"] == [str(clip)]
+
+
+@pytest.mark.usefixtures("drawn_sight")
+def test_a_pattern_that_names_several_videos_or_none_says_so(make_clip, tmp_path):
+    folder = make(make_clip, [40] * 2).parent
+    (folder / "two.mp4").write_bytes((folder / "in.mp4").read_bytes())
+    with pytest.raises(
+        OptionError, match=r"mp4 names 2 videos, but .*out.mov takes one: .*in.mp4 with -o .*in-aligned.mov"
+    ):
+        align_video(folder / "*.mp4", tmp_path / "out.mov", options(), **QUIET)
+    with pytest.raises(OptionError, match=r"x\*.mp4 matches nothing: check the pattern"):
+        align_video(folder / "x*.mp4", tmp_path / "out.mov", options(), **QUIET)
