@@ -31,10 +31,12 @@ SET = shlex.split("--train-images 2 --val-images 1 --image-size 32 --video-secon
 MODULES = (
     "starcast.train.creatures.dataset", "starcast.train.creatures.video", "starcast.train.data.check",
     "starcast.train.run", "starcast.train.families.stargan_v2.networks", "starcast.export.write",
-    "starcast.export.inspect", "starcast.runtime.folder.translate", "starcast.runtime.video.translate", "onnxruntime",
+    "starcast.export.inspect", "starcast.runtime.faces.align", "starcast.runtime.folder.translate",
+    "starcast.runtime.video.translate", "onnxruntime",
 )  # fmt: skip
 
-# a film of a few bytes, and graphs that are traced once and not judged: what is slow and is not about files
+# a film of a few bytes, graphs that are traced once and not judged, faces that need no detector: what is slow, and is
+# not about files
 PREPARE = """
 import starcast.train.creatures.dataset as dataset
 dataset.write_walk = lambda path, *_: path.write_bytes(b"film")
@@ -44,8 +46,10 @@ from starcast.export.gate.quality import Verdict
 from starcast.export.options import ExportOptions
 from starcast.runtime.manifest import Parity
 from pathlib import Path
+from types import SimpleNamespace
 
 class Unjudged:
+    flat = SimpleNamespace(trials=[])
     def __init__(self, *_): pass
     def prepare(self, *_): pass
     def judge(self, *_):
@@ -54,6 +58,22 @@ class Unjudged:
 write.Judge, write.check_style_graph = Unjudged, lambda *_: 0.0
 real, known = write.read_source, {}
 write.read_source = lambda path, *rest: known.get(str(path)) or real(path, *rest)
+# a face in the middle of every image, found without a network
+from contextlib import contextmanager
+import starcast.runtime.faces.align as align
+from starcast.runtime.faces.points import FacePoints
+
+class Middle:
+    facts = {"detector": "the middle"}
+    def find(self, image):
+        return FacePoints.of_four([[12, 12], [20, 12]], [[13, 20], [19, 20]])
+
+@contextmanager
+def open_middle(*_):
+    yield Middle()
+
+align.open_finder = open_middle
+
 for path in CHECKPOINTS:
     known[path] = real(Path(path), ExportOptions(mean_draws=10), lambda _: None)
 """
@@ -232,6 +252,22 @@ def test_translate(server, material, tmp_path):
     def command(work: Path) -> Arguments:
         return ("translate", material / "old", material / "data/checked/train", "-o", work / "o", "--domain", "0",
                 "--backend", "onnxruntime")  # fmt: skip
+
+    def state(work: Path) -> str:
+        images = sorted((work / "o").rglob("[!.]*.png"))
+        for image in images:
+            Image.open(image).load()
+        return str(len(images))
+
+    _check(server, tmp_path, lambda _: None, Command(command, command, lambda _: (), state, final="2"), 8,
+           ("0", "1", "2"))  # fmt: skip
+
+
+def test_align(server, material, tmp_path):
+    """Several files: each is whole or absent, and a second start makes the rest."""
+
+    def command(work: Path) -> Arguments:
+        return ("align", material / "data/checked/train", "-o", work / "o", "--size", "32")
 
     def state(work: Path) -> str:
         images = sorted((work / "o").rglob("[!.]*.png"))

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 
+import av
 import numpy as np
 import pytest
 from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnFiles, open_drawn_files, scene
@@ -29,8 +30,6 @@ def options(**changes):
 
 
 def frames_of(path):
-    import av
-
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
 
@@ -57,6 +56,24 @@ def test_the_face_is_translated_and_the_rest_of_the_frame_stays(
     offset = offset_of("dog", 3)
     assert np.abs(offset).max() > 10
     for left, frame in zip(lefts, frames_of(tmp_path / "out.mp4"), strict=True):
+        middle = frame[44:48, left + 14 : left + 18].mean(axis=(0, 1))
+        assert np.abs(middle - np.clip(FACE + offset, 0, 255)).max() <= CODING + 2
+        apart = np.r_[0 : max(0, left - 12), min(WIDTH, left + 44) : WIDTH]
+        assert np.abs(frame[:, apart] - GREY).max() <= CODING
+
+
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV writes no display matrix")
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_faces_of_a_rotated_film_are_put_back_where_it_shows_them(make_clip, tiny_bundle, offset_of, tmp_path, degrees):
+    lefts = [20, 26, 32, 38]
+    stored = [np.ascontiguousarray(np.rot90(scene(left), -degrees // 90)) for left in lefts]
+    height, width = stored[0].shape[:2]
+    clip = make_clip("in.mp4", frames=4, height=height, width=width, images=stored, rotation=float(degrees))
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(), **QUIET)
+    assert (report.frames, report.faceless, report.failed) == (4, 0, [])
+    offset = offset_of("dog", 3)
+    for left, frame in zip(lefts, frames_of(tmp_path / "out.mp4"), strict=True):
+        assert frame.shape == (HEIGHT, WIDTH, 3)  # upright
         middle = frame[44:48, left + 14 : left + 18].mean(axis=(0, 1))
         assert np.abs(middle - np.clip(FACE + offset, 0, 255)).max() <= CODING + 2
         apart = np.r_[0 : max(0, left - 12), min(WIDTH, left + 44) : WIDTH]
