@@ -131,7 +131,7 @@ def test_an_endless_stream_ends(tiny_bundle):
     (("translate", "BUNDLE", "x.png", "-o", "-", "--domain", "0", "--keep-alpha", "--format", "jpg"), "--keep-alpha"),
     (("translate", "BUNDLE", "x.png", "-o", "out", "--ref", "-"), "--ref cannot be -, which means standard input"),
     (("translate", "-", "x.png", "-o", "out"), "BUNDLE cannot be -, which means standard input"),
-    (("video", "BUNDLE", "-", "-o", "out.mp4"), "IN cannot be -, which means standard input"),
+    (("video", "BUNDLE", "-", "x.mp4", "-o", "out"), "- stands for the video on standard input: give it alone"),
     (("video", "BUNDLE", "x.mp4", "-o", "-"), "--out cannot be -, which means standard output"),
     (("morph", "BUNDLE", "x.png", "-o", "-", "--seeds", "1,2"), "--out cannot be -, which means standard output"),
     (("train", "in", "-o", "-"), "--out cannot be -, which means standard output"),

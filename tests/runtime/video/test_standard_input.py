@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from starcast.cli import main
 from starcast.errors import OptionError, VideoError
 from starcast.runtime.video import standard_input, standard_input_file
 from starcast.runtime.video.film import Frame
@@ -99,14 +98,6 @@ def test_a_terminal_is_refused(tiny_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(standard_input, "is_terminal", lambda _: True)
     with pytest.raises(OptionError, match="standard input is a terminal"):
         translate_standard_input(tiny_bundle, tmp_path / "film.mp4", OPTIONS)
-
-
-def test_a_dash_among_other_sources_is_refused(tiny_bundle, tmp_path, capsys):
-    arguments = ["video", str(tiny_bundle), "-", "a.mp4", "-o", str(tmp_path / "out"), "--domain", "dog"]
-    with pytest.raises(SystemExit) as leaving:
-        main(arguments)
-    assert leaving.value.code == 2
-    assert "give it alone" in capsys.readouterr().err
 
 
 def test_a_wrong_output_is_refused_before_anything_is_read(tiny_bundle, tmp_path: Path, pipe):
