@@ -20,9 +20,31 @@ PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10", "yuv422p10", "yuv
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 # suffixes of the animations that are written -> FFmpeg's name of the format
 ANIMATIONS = {".gif": "gif", ".webp": "webp", ".png": "apng", ".apng": "apng"}
+SEQUENCES = (".png", ".jpg", ".jpeg")
+_NUMBER = re.compile(r"%(?:0([1-9]))?d")
 
 _LEAST_BITRATE, _MOST_BITRATE = 1_000, 2_000_000_000
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether a path stands for numbered images: `shot_%05d.png`."""
+    return path.suffix.lower() in SEQUENCES and _NUMBER.search(path.name) is not None
+
+
+def image_at(path: Path, number: int) -> Path:
+    """The image of a sequence, from 1 on; any other path as it is."""
+    if not is_sequence(path):
+        return path
+    return path.with_name(_NUMBER.sub(lambda match: f"{number:0{int(match[1] or 0)}d}", path.name))
+
+
+def images_of(path: Path) -> list[Path]:
+    """The images of a sequence that are there, in no order; of any other path none."""
+    if not is_sequence(path) or not path.parent.is_dir():
+        return []
+    name = re.compile(r"[0-9]+".join(map(re.escape, re.split(_NUMBER.pattern.replace("([1-9])", "[1-9]"), path.name))))
+    return [image for image in path.parent.iterdir() if name.fullmatch(image.name)]
 
 
 def is_video_path(path: Path) -> bool:

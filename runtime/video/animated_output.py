@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import av
 import av.filter
@@ -52,8 +53,9 @@ _FORMATS = {
 }
 
 
-class AnimatedOutput:
-    """Writes an animation to `path`; otherwise as `Sink`, whose `settings` it takes."""
+class FromFilm(ABC):
+    """Writes frames as a lossless film, and converts that at the end; otherwise as `Sink`, whose `settings` it
+    takes."""
 
     def __init__(
         self,
@@ -63,19 +65,13 @@ class AnimatedOutput:
         rate: Fraction,
         time_base: Fraction,
         encoding: EncodingOptions,
-        *,
-        source: Film | None = None,
-        mark: str | None = None,
-        metadata: bool = True,
+        source: Film | None,
         **settings: Any,
     ) -> None:
         self.tracks, self.refused = Tracks(), 0
-        self._path, self._name, self._mark, self._size = path, name, mark or "", size
-        self._format = _FORMATS[ANIMATIONS[path.suffix.lower()]]
-        self._crf, self._keeps_alpha = encoding.crf or 0, encoding.keeps_alpha
-        self._rate = rate
-        lossless = dataclasses.replace(encoding, crf=None)
+        self._path, self._name = path, name
         self._film = new_partial_file(path.with_suffix(".mkv"))
+        lossless = dataclasses.replace(encoding, crf=None)
         try:
             self._sink = Sink(self._film.path, name, size, rate, time_base, lossless, **settings)
         except BaseException:
@@ -87,7 +83,7 @@ class AnimatedOutput:
             left_out = dict.fromkeys(kinds.get(stream.type, "attachments") for stream in source.others)
             self.notes.append(f"{path.suffix} holds frames alone, without the source's {' and '.join(left_out)}")
 
-    def __enter__(self) -> AnimatedOutput:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -111,6 +107,37 @@ class AnimatedOutput:
         if not isinstance(item, Sound | Packet):
             self._sink.write(item)
 
+    def _frames(self) -> Iterator[VideoFrame]:
+        with av.open(str(self._film.path)) as film:
+            yield from film.decode(video=0)
+
+    @abstractmethod
+    def _convert(self) -> None:
+        """Make the output from the film."""
+
+
+class AnimatedOutput(FromFilm):
+    """Writes an animation to `path`."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        encoding: EncodingOptions,
+        *,
+        source: Film | None = None,
+        mark: str | None = None,
+        metadata: bool = True,
+        **settings: Any,
+    ) -> None:
+        self._format = _FORMATS[ANIMATIONS[path.suffix.lower()]]
+        self._crf, self._keeps_alpha = encoding.crf or 0, encoding.keeps_alpha
+        self._mark, self._size, self._rate = mark or "", size, rate
+        super().__init__(path, name, size, rate, time_base, encoding, source, **settings)
+
     def _convert(self) -> None:
         try:
             palette = self._palette() if self._format.encoder == "gif" else None
@@ -120,10 +147,6 @@ class AnimatedOutput:
             raise VideoError(
                 f"{self._name} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
             ) from error
-
-    def _frames(self) -> Iterator[VideoFrame]:
-        with av.open(str(self._film.path)) as film:
-            yield from film.decode(video=0)
 
     def _ticks(self) -> tuple[list[int | None], int]:
         """When each frame is shown, from 0 on; None for one that has the tick of the next. And the last one's length.

@@ -15,8 +15,8 @@ from starcast.runtime.video.codecs import suffix_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
 
 _VIDEO = (
-    "the video to write (.mp4, .m4v, .mov, .mkv, .webm, or animated .gif, .webp, .png), or a folder for an .mp4 named "
-    "after the source"
+    "the video to write (.mp4, .m4v, .mov, .mkv, .webm; animated .gif, .webp, .png; or images, as %05d.png), or a "
+    "folder for an .mp4 named after the source"
 )
 
 

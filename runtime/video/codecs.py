@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from starcast.errors import OptionError, printable
-from starcast.runtime.encoding import ANIMATIONS, AUTO, CONTAINERS, NONE, PRESETS, RGB, EncodingOptions, container_of
+from starcast.runtime.encoding import (
+    ANIMATIONS,
+    AUTO,
+    CONTAINERS,
+    NONE,
+    PRESETS,
+    RGB,
+    EncodingOptions,
+    container_of,
+    is_sequence,
+)
 
 Options = TypeVar("Options", bound=EncodingOptions)
 
@@ -96,7 +106,7 @@ _SPEEDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 def complete(options: Options, target: Path) -> Options:
     """`options` with every choice made that the user left open, for a film at `target`. Raises OptionError for what the
     container or the codec cannot do; the message names what fits."""
-    if target.suffix.lower() in ANIMATIONS:
+    if target.suffix.lower() in ANIMATIONS or is_sequence(target):
         return _complete_animation(options, target)
     container = container_of(target)
     name = options.codec or ("vp9" if container == "webm" else "h264")
@@ -124,14 +134,17 @@ def complete(options: Options, target: Path) -> Options:
 
 
 def _complete_animation(options: Options, target: Path) -> Options:
-    """An animation is made from a lossless film: animated_output.py. WebP alone has a quality, from 0 (lossless)."""
+    """Animations and sequences of images are made from a lossless film: animated_output.py. WebP alone has a quality,
+    from 0 (lossless)."""
     given = {
         "--codec": options.codec not in (None, "ffv1"), "--bitrate": options.bitrate is not None,
         "--preset": options.preset is not None, "--hardware": options.hardware not in (NONE, AUTO),
         "--pixel-format": options.pixel_format not in (None, RGB),
     }  # fmt: skip
     crf = options.crf
-    if ANIMATIONS[target.suffix.lower()] == "webp":
+    if options.keeps_alpha and target.suffix.lower() in (".jpg", ".jpeg"):
+        raise OptionError("JPEG cannot be transparent (--keep-alpha): end -o in .png")
+    if ANIMATIONS.get(target.suffix.lower()) == "webp":
         crf = _WEBP_CRF if crf is None else crf
     else:
         given["--crf"] = crf is not None

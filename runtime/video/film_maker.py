@@ -43,7 +43,7 @@ from starcast.runtime.video.view import open_view
 
 if TYPE_CHECKING:
     from starcast.runtime.faces.opening import FaceFiles
-    from starcast.runtime.video.animated_output import AnimatedOutput
+    from starcast.runtime.video.animated_output import FromFilm
     from starcast.runtime.video.compose import Making
 
     OpenBar = Callable[[int], AbstractContextManager[ProgressBar]]  # for a film of so many frames; 0: unknown
@@ -225,7 +225,7 @@ def _write(
     mark: str,
     report: FilmReport,
     bar: ProgressBar,
-) -> Sink | AnimatedOutput:
+) -> Sink | FromFilm:
     translator = model.translator
     geometry = geometry_of(options, source, translator.size)
     height, width = geometry.size

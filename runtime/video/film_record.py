@@ -7,6 +7,7 @@ writes the record instead of the film.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -16,10 +17,11 @@ from typing import Any
 import av
 
 from starcast.errors import OptionError, printable, reason_of
+from starcast.images.mark import read_mark as read_image_mark
 from starcast.occupied import OVERWRITE, already
 from starcast.options import CheckedOptions, flat_fields
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.encoding import ANIMATIONS, EncodingOptions
+from starcast.runtime.encoding import ANIMATIONS, SEQUENCES, EncodingOptions, image_at, images_of, is_sequence
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
@@ -81,12 +83,19 @@ class FilmRecord:
     def why_in_the_way(self) -> str | None:
         """What is at the target that was not made with these settings, as a clause; None for a film that was, whatever
         its source, and if nothing is there. Reads no source."""
-        if not os.path.lexists(self._target):
+        if not os.path.lexists(image_at(self._target, 1)):
             return None
         there = read_mark(self._target)
         if there is None:
             return "not written by starcast"
         return None if there.settings == self._settings else "made with a different bundle, style or options"
+
+    def refuse_foreign_images(self) -> None:
+        """Raise OptionError if an image of the sequence is there that a run of this command did not leave."""
+        for image in images_of(self._target):
+            there = parse_mark(read_image_mark(image))
+            if there is None or there.settings != self._settings:
+                raise OptionError(already(image, "exists", OVERWRITE))
 
     def is_there(self) -> bool:
         """Whether the target is the film that this command would make. Its record is written if it is missing or tells
@@ -131,7 +140,10 @@ class FilmRecord:
 def is_done(record: FilmRecord, target: Path, report: FilmReport, *, overwrite: bool) -> bool:
     """Whether the film at `target` is the wanted one, so that nothing is left to do. Raises OptionError if something
     else is there that must not be overwritten."""
-    if overwrite or not os.path.lexists(target):
+    if overwrite:
+        return False
+    if not os.path.lexists(image_at(target, 1)):
+        record.refuse_foreign_images()
         return False
     report.is_there_already = record.is_there()
     if not report.is_there_already:
@@ -141,8 +153,12 @@ def is_done(record: FilmRecord, target: Path, report: FilmReport, *, overwrite: 
 
 def read_mark(path: Path) -> Mark | None:
     """The mark of a film; None if it has none of ours, or is no film."""
+    if is_sequence(path):
+        path = image_at(path, 1)
     if not path.is_file():
         return None
+    if path.suffix.lower() in SEQUENCES and (image := read_image_mark(path)) is not None:
+        return parse_mark(image)
     if path.suffix.lower() in ANIMATIONS:
         return parse_mark(read_animation_mark(path))
     try:
@@ -156,6 +172,8 @@ def read_mark(path: Path) -> Mark | None:
 
 def count_frames(path: Path) -> int:
     """How many frames a film has. Reads it from start to end."""
+    if is_sequence(path):
+        return next(number for number in itertools.count() if not image_at(path, number + 1).is_file())
     if path.suffix.lower() in ANIMATIONS:
         return count_images(path)
     with _open(path) as container:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.atomic import atomic_path
 from starcast.errors import ImageError, OptionError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
@@ -41,6 +40,7 @@ from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm, settle
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.image_sequence_output import output_path
 from starcast.runtime.video.keyframes import StyleKey, parse_keys
 from starcast.runtime.video.morph_timeline import closed_course, frames_in, stops_along, translate_recursively
 from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
@@ -241,7 +241,7 @@ def _write(
         made = _translate_stops(subject, stops, translator, options.batch or translator.batch, report)
     with (
         report.measured(),
-        atomic_path(target) as partial,
+        output_path(target) as partial,
         open_sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
         report.ahead(made, "run") as translations,
     ):

@@ -6,9 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from starcast.runtime.encoding import ANIMATIONS, EncodingOptions
-from starcast.runtime.video.animated_output import AnimatedOutput
+from starcast.runtime.encoding import ANIMATIONS, EncodingOptions, is_sequence
+from starcast.runtime.video.animated_output import AnimatedOutput, FromFilm
 from starcast.runtime.video.codecs import complete
+from starcast.runtime.video.image_sequence_output import SequenceOutput
 from starcast.runtime.video.sink import Sink
 
 
@@ -20,7 +21,11 @@ def open_sink(
     time_base: Fraction,
     encoding: EncodingOptions,
     **settings: Any,
-) -> Sink | AnimatedOutput:
+) -> Sink | FromFilm:
     """The output for frames of `size`, as `Sink` takes them. Raises OptionError, VideoError."""
-    kind = AnimatedOutput if path.suffix.lower() in ANIMATIONS else Sink
-    return kind(path, name, size, rate, time_base, complete(encoding, path), **settings)
+    settled = complete(encoding, path)
+    if is_sequence(path):
+        return SequenceOutput(path, name, size, rate, time_base, settled, **settings)
+    if path.suffix.lower() in ANIMATIONS:
+        return AnimatedOutput(path, name, size, rate, time_base, settled, **settings)
+    return Sink(path, name, size, rate, time_base, settled, **settings)

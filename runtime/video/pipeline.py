@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from starcast.atomic import atomic_path
 from starcast.errors import printable
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.progress import ProgressBar
@@ -22,11 +21,12 @@ from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
+from starcast.runtime.video.image_sequence_output import output_path
 from starcast.runtime.video.outputs import open_sink
 from starcast.runtime.video.report import FilmReport
 
 if TYPE_CHECKING:
-    from starcast.runtime.video.animated_output import AnimatedOutput
+    from starcast.runtime.video.animated_output import FromFilm
     from starcast.runtime.video.frames import Beside
     from starcast.runtime.video.sink import Sink
 
@@ -50,12 +50,12 @@ def write_film(
     making: Making,
     report: FilmReport,
     bar: ProgressBar,
-) -> Sink | AnimatedOutput:
+) -> Sink | FromFilm:
     """Read `source`, fit its frames as `geometry` says, make other frames of them, and write those with the sound.
     `making` opens the stages between; frames and packets go through it."""
     with (
         report.measured(),
-        atomic_path(opening.target) as part,
+        output_path(opening.target) as part,
         open_sink(
             part,
             printable(opening.target),
