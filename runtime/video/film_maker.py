@@ -36,6 +36,7 @@ from starcast.runtime.video.recursion import recursion_of
 from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink
+from starcast.runtime.video.smooth import SMOOTH, Smoother, smoothing
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.style_plan import StylePlan, plan_styles
 from starcast.runtime.video.timeline import FilmStyles
@@ -235,6 +236,8 @@ def _write(
         raise VideoError(f"{what} of {width}x{height} pixels: {reason}")
     making: Any = translating if sight is None else partial(translating_faces, sight=sight)
     stages: Making = partial(making, film=source, model=model, options=options, report=report)
+    if options.smooth:
+        stages = partial(smoothing, making=stages, smoother=Smoother(options.smooth), report=report)
     if options.composes:
         stages = partial(composing, making=stages, composer=composer_for(options), report=report)
     opening = Opening(target, options.output_size(geometry.output), options, mark, metadata=options.metadata)
@@ -243,4 +246,4 @@ def _write(
 
 def _stages_for(options: VideoOptions) -> tuple[str, ...]:
     *before, encode = FACE_STAGES if options.align else STAGES
-    return (*before, *([COMPOSE] if options.composes else []), encode)
+    return (*before, *([SMOOTH] if options.smooth else []), *([COMPOSE] if options.composes else []), encode)

@@ -26,6 +26,7 @@ class RgbFrame:
     of a segment. `state`: what the stages so far remember after that frame (memory.py).
     `original` is what its translation is composed with: the whole upright frame, RGB uint8; `placing` is where the
     translation goes in it. `alpha`, uint8 [H, W], is how opaque the film's frame is; None: all of it.
+    `source` is what `pixels` were translated from, where a later stage needs it.
     """
 
     pixels: NDArray[np.uint8]
@@ -36,3 +37,4 @@ class RgbFrame:
     original: NDArray[np.uint8] | None = None
     alpha: NDArray[np.uint8] | None = None
     placing: Placing | None = None
+    source: NDArray[np.uint8] | None = None

@@ -41,7 +41,9 @@ def translating(
     frames: Iterable[RgbFrame | Beside], film: Film, model: FilmModel, options: VideoOptions, report: FilmReport
 ) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
     """The stage that translates whole frames."""
-    with report.ahead(translate_frames(frames, model, model.batch(options.batch), report), "run") as translations:
+    with report.ahead(
+        translate_frames(frames, model, model.batch(options.batch), report, keep_sources=options.smooth > 0), "run"
+    ) as translations:
         yield translations
 
 
@@ -99,13 +101,19 @@ def translate_frames(
     translate: Translate,
     batch: int,
     report: FilmReport,
+    *,
+    keep_sources: bool = False,
 ) -> Iterator[RgbFrame | Beside]:
-    """Frames translated in order, in batches of `batch`. Packets may overtake them, because the muxer sorts."""
+    """Frames translated in order, in batches of `batch`. Packets may overtake them, because the muxer sorts.
+    `keep_sources`: each takes along what it was translated from."""
 
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
         with report.timed("run", len(frames)):
             translations = translate(np.stack([frame.pixels for frame in frames]), [frame.pts for frame in frames])
-        return (replace(frame, pixels=pixels) for frame, pixels in zip(frames, translations, strict=True))
+        pairs = zip(frames, translations, strict=True)
+        if keep_sources:
+            return (replace(frame, pixels=pixels, source=frame.pixels) for frame, pixels in pairs)
+        return (replace(frame, pixels=pixels) for frame, pixels in pairs)
 
     # results may depend on what else is in a batch, so no batch goes beyond a segment
     return batched_among(items, RgbFrame, Batches(batch, run, last=lambda frame: frame.ends_segment))

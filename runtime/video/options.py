@@ -55,6 +55,8 @@ class VideoOptions(
         self.refuse_without_align(self.fit, _USUAL_FIT)
         if self.align:
             self.refuse_recursion("feeds whole frames back, and --align translates faces")
+            if self.smooth:
+                raise OptionError("--smooth follows whole frames, and --align translates faces: leave it out")
             self.refuse_to_put_back_faces()
         ways = {"--seed": self.seed is not None, "--ref": self.ref is not None}
         self.check_timeline(next((flag for flag, is_given in ways.items() if is_given), self.change_flag))

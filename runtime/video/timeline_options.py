@@ -40,6 +40,12 @@ class TimelineOptions(KeyOptions):
     )
     loop: bool = option(False, "Return to the first style at the end, so that the video loops smoothly.")
 
+    smooth: float = option(
+        0.0, "Less flicker: blend each translation with the last one, moved as the video moves. 0: off; 1: as much as "
+        "possible.",
+        minimum=0.0, maximum=1.0,
+    )  # fmt: skip
+
     @property
     def chosen_seeds(self) -> list[int]:
         """The seeds, in order."""
