@@ -99,12 +99,15 @@ class OutputPath(LocalPath):
 
 class FileOutput(LocalPath):
     """A file to write, or a folder to write it into: `name_in` knows which. Arrives as text, because a Path keeps no
-    slash at its end."""
+    slash at its end. `takes_stream`: `-` is standard output."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_stream: bool = False) -> None:
         super().__init__(is_output=True)
+        self._takes_stream = takes_stream
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if self._takes_stream and value == Standard.STREAM.value:
+            return value
         super().convert(value, param, ctx)
         return os.fspath(self._local(value))
 

@@ -19,7 +19,7 @@ from starcast.errors import ImageError, OptionError, StarcastError, printable
 from starcast.leftovers import temporary_folder
 from starcast.path_types import Standard
 
-STDIN, _STDOUT = "standard input", "standard output"
+STDIN, STDOUT = "standard input", "standard output"
 _CHUNK = 2**20
 _LARGEST = 2**26  # bytes, besides 16 for each pixel that is allowed: what no image needs, and an endless stream passes
 
@@ -45,13 +45,13 @@ def run_piped(
     to_stdout = values["output"] is Standard.STREAM
     _check(sources, to_stdout)
     with contextlib.ExitStack() as stack:
-        stdout = stack.enter_context(_own_stdout()) if to_stdout else -1
+        stdout = stack.enter_context(own_stdout()) if to_stdout else -1
         folder = stack.enter_context(temporary_folder())
         source, target = folder / "stdin", folder / f"translation.{values['format']}"
         options = make_options(**{**values, "output": target if to_stdout else values["output"]})
         if Standard.STREAM in sources:
             _spool(source, 16 * options.max_pixels + _LARGEST)
-        with naming({printable(source): STDIN, printable(target): _STDOUT}) as name:
+        with naming({printable(source): STDIN, printable(target): STDOUT}) as name:
             report = work(
                 [source if given is Standard.STREAM else given for given in sources],
                 options,
@@ -110,7 +110,7 @@ def _spool(target: Path, limit: int) -> None:
 
 
 @contextmanager
-def _own_stdout() -> Iterator[int]:
+def own_stdout() -> Iterator[int]:
     """A descriptor of standard output. In the block, whatever else is written there goes to standard error: a line of
     a library in the middle of an image would spoil it."""
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,22 @@ from starcast.runtime.video.codecs import suffix_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
 
 _VIDEO = (
-    "the video to write (.mp4, .m4v, .mov, .mkv, .webm; animated .gif, .webp, .png; or images, as %05d.png), or a "
-    "folder for an .mp4 named after the source"
+    "the video to write (.mp4, .m4v, .mov, .mkv, .webm; animated .gif, .webp, .png; or images, as %05d.png), - for "
+    "standard output, or a folder for an .mp4 named after the source"
 )
+
+
+_container = click.option(
+    "--container", type=click.Choice(("mkv", "webm", "mp4", "mov", "gif", "webp", "png")),
+    help="Container of what -o - writes to standard output. Default: mkv.",
+)  # fmt: skip
 
 
 @click.command("video")
 @click.argument("bundle", type=LocalPath())
 @click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=LocalOrStream())
-@out_option("output", f"{_VIDEO}; for several sources, a folder.", kind=FileOutput())
+@out_option("output", f"{_VIDEO}; for several sources, a folder.", kind=FileOutput(takes_stream=True))
+@_container
 @options_from(VideoOptions)
 def video(bundle: Path, sources: tuple[Path | Standard, ...], output: str, **values: Any) -> int:
     """Translate videos, keeping their sound and timing.
@@ -46,27 +54,38 @@ def video(bundle: Path, sources: tuple[Path | Standard, ...], output: str, **val
     """
     from starcast.runtime.video.find_films import may_be_several
 
+    container = values.pop("container")
     options = VideoOptions(**values)
+    _refuse_container(container, output)
     paths = [source for source in sources if source is not Standard.STREAM]
     if len(paths) < len(sources):
         from starcast.runtime.video.standard_input import translate_standard_input
 
         if len(sources) > 1:
             raise OptionError("- stands for the video on standard input: give it alone")
+        if output == "-":
+            return _run_piped(
+                lambda target, **tell: translate_standard_input(bundle, target, options, **tell), container
+            )
         return run(translate_standard_input, bundle, _film_path(output, None, options.codec), options)
     if may_be_several(paths):
+        if output == "-":
+            raise OptionError("-o - writes one video, and several sources are given: give -o a folder")
         from starcast.runtime.video.translate_many import translate_videos
 
         return run(translate_videos, bundle, paths, output, options)
     from starcast.runtime.video.translate import translate_video
 
+    if output == "-":
+        return _run_piped(lambda target, **tell: translate_video(bundle, paths[0], target, options, **tell), container)
     return run(translate_video, bundle, paths[0], _film_path(output, paths[0], options.codec), options)
 
 
 @click.command("morph")
 @click.argument("bundle", type=LocalPath())
 @click.argument("sources", metavar="[SOURCE…]", nargs=-1, type=LocalPath())
-@out_option("output", f"{_VIDEO}; without a source or with several, for video.mp4.", kind=FileOutput())
+@out_option("output", f"{_VIDEO}; without a source or with several, for video.mp4.", kind=FileOutput(takes_stream=True))
+@_container
 @options_from(MorphOptions)
 def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
@@ -87,6 +106,11 @@ def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
     from starcast.runtime.folder.patterns import is_pattern
     from starcast.runtime.video.morph import morph as render
 
+    container = values.pop("container")
+    options = MorphOptions(**values)
+    _refuse_container(container, output)
+    if output == "-":
+        return _run_piped(lambda target, **tell: render(bundle, sources, target, options, **tell), container)
     one = sources[0] if len(sources) == 1 and not is_pattern(sources[0]) else None
     return run(render, bundle, sources, _film_path(output, one, values["codec"]), MorphOptions(**values))
 
@@ -98,3 +122,14 @@ def _film_path(output: str, source: Path | None, codec: str | None) -> Path:
     if source is None or not source.name:
         return name_in(output, f"video{suffix}")
     return name_in(output, f"{name_of(source)}{suffix}" if is_sequence(source) else source.with_suffix(suffix).name)
+
+
+def _run_piped(render: Callable[..., Any], container: str | None) -> int:
+    from starcast.runtime.video.standard_output import render_to_standard_output
+
+    return run(render_to_standard_output, render, container, to_stderr=True)
+
+
+def _refuse_container(container: str | None, output: str) -> None:
+    if container is not None and output != "-":
+        raise OptionError("--container is for -o -, standard output: leave it out, the name of OUT says it")
