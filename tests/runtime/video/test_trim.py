@@ -1,5 +1,7 @@
 """`video --start`, `--end` and `--fps`: a part of a film, with its sound, at a rate of its own."""
 
+import shutil
+import subprocess
 from fractions import Fraction
 from itertools import pairwise
 from types import SimpleNamespace
@@ -270,3 +272,32 @@ def test_a_view_has_everything_of_its_film():
     assert {name: getattr(view, name) for name in names} == {name: getattr(film, name) for name in names}
     view.close()
     assert film.is_closed
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="only the ffmpeg program makes this film")
+@pytest.mark.parametrize(("source", "target", "codec"), [
+    ("in.mkv", "out.mkv", "subrip"), ("in.mp4", "out.mp4", "mov_text"), ("in.mkv", "out.mp4", "subrip"),
+])  # fmt: skip
+def test_subtitles_are_cut_and_moved(tiny_bundle, tmp_path, source, target, codec):
+    cues = [(0.1, 0.4, "gone"), (0.5, 0.9, "begins before"), (1.0, 1.2, "inside"), (1.4, 1.9, "ends later")]
+    text = "".join(
+        f"{number}\n00:00:0{begin:.3f} --> 00:00:0{end:.3f}\n{line}\n\n"
+        for number, (begin, end, line) in enumerate(cues)
+    )
+    (tmp_path / "s.srt").write_text(text.replace(".", ","))
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2", "-i", "s.srt",
+         "-c:s", codec, source],
+        cwd=tmp_path, check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    translate_video(tiny_bundle, tmp_path / source, tmp_path / target, options(start="0.6", end="1.6"), **QUIET)
+    with av.open(str(tmp_path / target)) as container:
+        tick = container.streams.subtitles[0].time_base
+        kept = [
+            (float(packet.pts * tick), float((packet.pts + packet.duration) * tick), bytes(packet).strip(b"\0"))
+            for packet in container.demux(subtitles=0)
+            if packet.size > 2
+        ]
+    times = [(round(begin, 3), round(end, 3)) for begin, end, _ in kept]
+    assert times == [(0.0, 0.3), (0.4, 0.6), (0.8, 1.0)]
+    assert [line[-6:] for _, _, line in kept] == [b"before", b"inside", b" later"]
