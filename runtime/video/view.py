@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starcast.errors import OptionError, printable
 from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.pace import Paced
 from starcast.runtime.video.sequence_files import is_sequence
@@ -24,6 +25,11 @@ def open_view(path: Path, options: VideoOptions) -> Film:
 
     def frame_times(last: int) -> Sequence[Fraction]:
         """When the frames 0 to `last` are shown. Reads the film for it, as only that tells which frames there are."""
+        if not path.is_file() and not is_sequence(path):
+            raise OptionError(
+                f"{printable(path)} can be read only once, and frames are counted by reading it: give --start and "
+                "--end in seconds"
+            )
         times: list[Fraction] = []
         with open_film(path, options.max_pixels, options) as again, closing(_frames(again)) as frames:
             for frame in frames:

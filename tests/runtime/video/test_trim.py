@@ -10,10 +10,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from drawn_sight import HEIGHT, WIDTH, open_drawn_files, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starcast.errors import OptionError, VideoError
+from starcast.runtime.faces import opening
 from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.film_view import FilmView
 from starcast.runtime.video.options import VideoOptions
@@ -301,3 +303,21 @@ def test_subtitles_are_cut_and_moved(tiny_bundle, tmp_path, source, target, code
     times = [(round(begin, 3), round(end, 3)) for begin, end, _ in kept]
     assert times == [(0.0, 0.3), (0.4, 0.6), (0.8, 1.0)]
     assert [line[-6:] for _, _, line in kept] == [b"before", b"inside", b" later"]
+
+
+@pytest.mark.parametrize("changes", [
+    {"align": True, "layout": "side-by-side"}, {"keep_size": True, "match_colour": True},
+    {"recursion": "0.5", "keep_size": True}, {"fit": "native", "layout": "split"},
+], ids=["faces", "colours", "recursion", "native"])  # fmt: skip
+def test_a_part_at_another_rate_goes_with_every_geometry(tiny_bundle, make_clip, watch, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(opening, "open_face_files", open_drawn_files)
+    images = [scene(20 + number) for number in range(20)]
+    clip = make_clip("in.mp4", frames=20, width=WIDTH, height=HEIGHT, images=images, sounds=("aac",))
+    wanted = options(opacity=1.0, start="4f", end="0.56", fps="50", **changes)  # frames 4 to 13, twice
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", wanted, **QUIET)
+    film = watch(tmp_path / "out.mp4")
+    assert report.frames == 20
+    assert film.times == [Fraction(number, 50) for number in range(20)]
+    assert film.samples[0] == pytest.approx(0.4 * RATE, abs=2048)
+    width = WIDTH * 2 if changes.get("layout") == "side-by-side" else WIDTH
+    assert (film.video["height"], film.video["width"]) == (HEIGHT, width)
