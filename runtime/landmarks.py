@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import BundleError
+from starcast.errors import BundleError, MissingExtraError
 from starcast.images.landmarks import read_landmarks
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.manifest import LandmarkMaker
 
 Run = Callable[[str, Mapping[str, NDArray[Any]]], NDArray[Any]]
+ENGINE_ORDER = ("openvino", "onnxruntime")  # the faster one first (docs/faces.md)
 
 
 class LandmarkFinder:
@@ -54,3 +56,32 @@ class LandmarkFinder:
                 "this starcast"
             )
         return maker
+
+
+@contextmanager
+def open_landmarks(bundle: Bundle) -> Iterator[LandmarkFinder]:
+    """A bundle's landmark graph alone, on the CPU: nothing else of the bundle is opened, and no engines are measured.
+
+    Raises EngineError, BundleError, and MissingExtraError if neither OpenVINO nor ONNX Runtime is installed.
+    """
+    from starcast.runtime.engines.base import EngineOptions, Graph
+    from starcast.runtime.engines.registry import ENGINES
+
+    maker = bundle.manifest.landmarks
+    engine = next((ENGINES[name] for name in ENGINE_ORDER if ENGINES[name].absent() is None), None)
+    if maker is None:
+        raise BundleError(f"{bundle.path} has no graph that finds landmarks")
+    if engine is None:
+        raise MissingExtraError(
+            f"{bundle.path / maker.graph} needs OpenVINO or ONNX Runtime: pip install 'starcast[openvino]'"
+        )
+    path, digest = bundle.graph(maker.graph)
+    graph = Graph(
+        path, weights=bundle.weights(maker.graph), digest=digest, bytes=bundle.graph_bytes(maker.graph),
+        bundle=bundle.path,
+    )  # fmt: skip
+    session = engine.open(graph, EngineOptions())
+    try:
+        yield LandmarkFinder(bundle, lambda _, feeds: session.run(feeds))
+    finally:
+        session.close()

@@ -28,6 +28,7 @@ from starcast.runtime.faces.points import FacePoints, FindFace
 from starcast.runtime.faces.sight import Sight
 from starcast.runtime.faces.similarity import crop_square, scale_of
 from starcast.runtime.faces.warp import align
+from starcast.runtime.landmarks import open_landmarks
 from starcast.runtime.manifest import MANIFEST
 
 GROUP, TORCH = "starcast.landmarks", "torch"  # entry point that opens a file of a landmark network
@@ -134,13 +135,11 @@ def _detector(*, is_rough: bool) -> tuple[FindFace | None, dict[str, str]]:
 
 @contextlib.contextmanager
 def _open_bundle_heatmaps(path: Path) -> Iterator[tuple[FindHeatmaps, dict[str, str]]]:
-    from starcast.runtime.translator import Translator
-
     bundle = open_bundle(path)
     if bundle.manifest.landmarks is None:
         raise OptionError(f"{printable(path)} has no landmark network: {GIVE_LANDMARKS}")
-    with Translator(bundle) as translator:
-        yield translator.heatmaps, {"landmarks": translator.bundle.sha256}
+    with open_landmarks(bundle) as landmarks:
+        yield lambda image: landmarks.heatmaps(np.ascontiguousarray(image)[None])[0], {"landmarks": bundle.sha256}
 
 
 def _load_opener() -> Callable[[Path], FindHeatmaps]:

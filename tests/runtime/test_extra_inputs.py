@@ -16,11 +16,13 @@ from heatmap_graph import HEATMAPS
 from PIL import Image
 
 from starcast.cli import root
-from starcast.errors import BundleError
+from starcast.errors import BundleError, MissingExtraError
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.base import Absence
 from starcast.runtime.engines.memory_needs import held_need, image_need
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.extra_inputs import ExtraCost, ExtraInputs
+from starcast.runtime.faces.finders import open_heatmaps
 from starcast.runtime.manifest import MANIFEST, ExtraInput, FileFacts, LandmarkMaker, Manifest
 from starcast.runtime.manifest_json import encode
 from starcast.runtime.translator import Translator
@@ -335,3 +337,31 @@ def test_inspect_says_what_runs_once_a_source(pointed):
     result = CliRunner().invoke(root, ["inspect", str(pointed)], standalone_mode=False)
     assert result.exit_code == 0, result.output
     assert "per source     landmarks.onnx makes heatmaps, masks.onnx makes masks" in result.output
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_landmark_network_of_a_bundle_is_opened_alone_for_align(pointed, monkeypatch, backend):
+    others = {name for name in ENGINES if name != backend}
+    for name in others:
+        monkeypatch.setattr(type(ENGINES[name]), "absent", lambda self: Absence("not installed", pip_helps=True))
+    opened, real = list[str](), type(ENGINES[backend]).open
+
+    def open_graph(self, graph, options):
+        opened.append(graph.path.name)
+        return real(self, graph, options)
+
+    monkeypatch.setattr(type(ENGINES[backend]), "open", open_graph)
+    source = image(200, 8, height=48)
+    with open_heatmaps(pointed) as (find_heatmaps, facts):
+        heatmaps = find_heatmaps(source)
+    assert opened == ["landmarks.onnx"]  # not the frame graph, and no contest of engines
+    assert facts == {"landmarks": open_bundle(pointed).sha256}
+    with Translator(pointed, backend=backend) as translator:
+        assert np.array_equal(heatmaps, translator.heatmaps(source))
+
+
+def test_align_without_an_engine_for_a_bundles_landmarks_says_what_to_install(pointed, monkeypatch):
+    for name in ENGINES:
+        monkeypatch.setattr(type(ENGINES[name]), "absent", lambda self: Absence("not installed", pip_helps=True))
+    with pytest.raises(MissingExtraError, match=r"pip install 'starcast\[openvino\]'"), open_heatmaps(pointed):
+        pass
