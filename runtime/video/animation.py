@@ -23,10 +23,12 @@ from starcast.errors import ImageError, printable
 from starcast.images.multi_image import several_in
 from starcast.images.pillow import DECODER_ERRORS
 from starcast.images.read import damaged, open_image, pixels_and_alpha
+from starcast.runtime.video import hdr
 from starcast.runtime.video.film import Film, Frame
-from starcast.runtime.video.input_options import USUAL_INPUT, InputOptions
+from starcast.runtime.video.input_options import REFUSE, USUAL_INPUT, InputOptions
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import UPRIGHT
+from starcast.runtime.video.tags import UNSTATED, Tags, conversion_note, refuse_hdr
 from starcast.runtime.video.timing import Clock, ticks
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ _FORMATS = ("PNG", "WEBP", "AVIF")
 _UNSTATED_S = Fraction(1, 10)  # as long as browsers show a frame whose duration is 0
 _MILLISECOND = Fraction(1, 1000)  # WebP's unit, and Pillow's
 _FINEST = 2**20  # ticks a second
+_HEAD = 2**16  # bytes, in which an AVIF states its colours
+_COLOURS = struct.Struct(">3H")
 _CHUNK = struct.Struct(">I4s")  # of a PNG: length and type
 _DELAY = struct.Struct(">20xHH2x")  # in a PNG's frame control chunk: seconds as a fraction
 
@@ -50,7 +54,8 @@ def is_animation(path: Path) -> bool:
 
 
 class Animation(Film):
-    """An open animation: frames alone, loops played once, transparency on white. Raises ImageError."""
+    """An open animation: frames alone, loops played once, transparency on white. Raises ImageError, or VideoError for
+    HDR that is refused."""
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOptions = USUAL_INPUT) -> None:
         self.name = printable(path)
@@ -66,10 +71,22 @@ class Animation(Film):
             except DECODER_ERRORS as error:
                 raise damaged(path, image, error) from error
             self.shown_size = (rows, columns)
+            if image.format == "AVIF":
+                self._notice_colours(file, reading)
             lasts_s = self._delays_s or [self._lasts_s(0)]
             self.rate = len(lasts_s) / sum(lasts_s, Fraction(0))
             self.time_base = _common_tick(lasts_s) if self._delays_s else _MILLISECOND
             self._stack = closing.pop_all()
+
+    def _notice_colours(self, file: BinaryIO, reading: InputOptions) -> None:
+        """Note that the frames are HDR, which Pillow leaves as it is coded. Raises VideoError if it must not be."""
+        tags = _avif_tags(file)
+        if hdr.is_hdr(tags.transfer):
+            if reading.hdr == REFUSE:
+                refuse_hdr(tags, self.name)
+            self.stated = tags
+            clause = conversion_note(tags)
+            self.changes = [clause] if clause else []
 
     def close(self) -> None:
         self._stack.close()
@@ -103,6 +120,18 @@ class Animation(Film):
         """When the frame that was decoded last begins, where that says more than the durations before it: in AVIF these
         are rounded."""
         return self._image.info["timestamp"] * _MILLISECOND if self._image.format == "AVIF" else None
+
+
+def _avif_tags(file: BinaryIO) -> Tags:
+    """What an AVIF states of its colours, in the first box of kind colr with numbers of H.273 (ISO/IEC 14496-12)."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    file.seek(0)
+    at = head.find(b"colrnclx")
+    if at < 0 or len(head) < at + 8 + _COLOURS.size:
+        return UNSTATED
+    primaries, transfer, matrix = _COLOURS.unpack_from(head, at + 8)
+    return Tags(matrix, primaries, transfer)
 
 
 def _png_delays(file: BinaryIO) -> list[Fraction]:

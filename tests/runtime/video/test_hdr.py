@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from starcast.errors import VideoError
 from starcast.runtime.video import colour, hdr
+from starcast.runtime.video.animation import Animation
 from starcast.runtime.video.film import Frame
 from starcast.runtime.video.input_options import InputOptions
-from starcast.runtime.video.source import Source
+from starcast.runtime.video.source import Source, open_film
 from starcast.runtime.video.tags import Tags
 
 PQ, HLG = 16, 18
@@ -182,6 +183,40 @@ def test_a_film_that_turns_hdr_midway_is_mapped_from_there_on(make_clip, monkeyp
             if number == 2:
                 monkeypatch.setattr("starcast.runtime.video.source.tags_of", lambda *_: Tags(9, 9, PQ))
     assert "is HDR" in source.changes[0]
+
+
+@pytest.fixture
+def hdr_avif(tmp_path: Path) -> Path:
+    """Two frames of grey at 58 % of PQ's signal."""
+    path = tmp_path / "night.avif"
+    try:
+        container = av.open(str(path), "w", format="avif")
+        stream: Any = container.add_stream("libsvtav1", rate=10, options={"preset": "12", "svtav1-params": "lp=1"})
+    except (ValueError, av.FFmpegError):
+        pytest.skip("this FFmpeg writes no AVIF")
+    with container:
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        for tag, value in (("colorspace", 9), ("color_primaries", 9), ("color_trc", PQ), ("color_range", 1)):
+            setattr(stream.codec_context, tag, value)
+        grey = [np.full((side, side), level, np.uint16) for side, level in ((64, 64 + 508), (32, 512), (32, 512))]
+        for number in range(2):
+            frame = frame_of(grey, "yuv420p10le")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_an_animated_avif_in_hdr_is_mapped_or_refused(hdr_avif):
+    with open_film(hdr_avif) as film:
+        assert isinstance(film, Animation)
+        (change,) = film.changes
+        assert "is HDR, coded with PQ" in change
+        frames = [item.frame for item in film.read() if isinstance(item, Frame)]
+        mapped = colour.to_rgb(frames[0], container=film.stated)[32, 32].astype(int)
+    assert np.abs(mapped - 192).max() <= 3
+    with pytest.raises(VideoError, match="is HDR"):
+        open_film(hdr_avif, reading=InputOptions(hdr="refuse"))
 
 
 def has_zscale() -> bool:
