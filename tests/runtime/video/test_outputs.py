@@ -16,7 +16,9 @@ from starcast.runtime.encoding import CODECS, EncodingOptions
 from starcast.runtime.video.codecs import TABLE, complete, suffix_for
 from starcast.runtime.video.encode import choose_encoder
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.sink import Sink
+from starcast.runtime.video.translate import translate_video
 
 BARS = np.array([
     [255, 255, 255], [255, 255, 0], [0, 255, 255], [0, 255, 0], [255, 0, 255], [255, 0, 0], [0, 0, 255], [0, 0, 0],
@@ -219,3 +221,22 @@ def test_a_size_that_the_encoder_refuses_is_named(tmp_path):
         Sink(tmp_path / "a.mkv", "a.mkv", (2, 2), Fraction(25), Fraction(1, 25), options),
     ):
         pass
+
+
+@pytest.mark.parametrize(("suffix", "options"), [
+    (".mp4", {"codec": "hevc", "preset": "ultrafast"}), (".mov", {"codec": "prores"}), (".mkv", {"codec": "ffv1"}),
+    (".webm", {"preset": "ultrafast"}), (".mp4", {"codec": "av1", "preset": "ultrafast"}), (".gif", {}),
+], ids=["hevc", "prores", "ffv1", "vp9", "av1", "gif"])  # fmt: skip
+def test_a_turned_source_comes_out_upright(tiny_bundle, make_clip, tmp_path, suffix, options):
+    """The left half of the stored frames is dark; turned by a quarter counter-clockwise, that is the lower half."""
+    image = np.full((64, 96, 3), 200, np.uint8)
+    image[:, :48] = 40
+    clip = make_clip("a.mp4", frames=2, width=96, height=64, rotation=90.0, images=[image, image])
+    out = tmp_path / f"out{suffix}"
+    settings = VideoOptions(domain="dog", psi=0.0, fit="native", backend="onnxruntime", **options)
+    translate_video(tiny_bundle, clip, out, settings, progress=lambda line: None)
+    with av.open(str(out)) as film:
+        frame = next(film.decode(video=0))
+        assert (frame.height, frame.width, int(getattr(frame, "rotation", 0))) == (96, 64, 0)
+        grey = frame.to_ndarray(format="gray").astype(int)
+    assert grey[8:40].mean() > grey[56:88].mean() + 80

@@ -17,7 +17,9 @@ from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.input_options import InputOptions
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.outputs import open_sink
+from starcast.runtime.video.translate import translate_video
 
 COLOUR = (200, 60, 30)
 LEVELS = (0, 64, 255)  # of columns of 32
@@ -106,3 +108,30 @@ def test_an_animation_is_as_transparent_as_its_frames(tmp_path, suffix, levels):
 def test_what_cannot_be_transparent_is_refused_with_what_can(name, options, sentence):
     with pytest.raises(OptionError, match=sentence):
         complete(Options(**options), Path(name))
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("out.webm", {"preset": "ultrafast", "crf": 4}), ("out.mov", {"codec": "prores"}), ("out.png", {}),
+])  # fmt: skip
+def test_the_transparency_of_a_source_reaches_the_film(tiny_bundle, tmp_path, name, options):
+    """From ProRes 4444 to each: the right half is transparent, before and after."""
+    alpha = np.full((64, 96), 255, np.uint8)
+    alpha[:, 48:] = 0
+    source = tmp_path / "a.mov"
+    with open_sink(
+        source, "a", (64, 96), Fraction(25), Fraction(1, 25), Options(codec="prores")
+    ) as sink:  # fmt: skip
+        for number in range(3):
+            sink.write(RgbFrame(np.full((64, 96, 3), 90, np.uint8), number, 1, alpha=alpha))
+    settings = VideoOptions(domain="dog", keep_alpha=True, fit="stretch", backend="onnxruntime", **options)
+    report = translate_video(tiny_bundle, source, tmp_path / name, settings, progress=lambda line: None)
+    assert report.frames == 3
+    if name.endswith("png"):
+        with Image.open(tmp_path / name) as film:
+            frames = [np.asarray(film.convert("RGBA"))]
+    else:
+        frames = decoded(tmp_path / name)
+    for frame in frames:
+        width = frame.shape[1]
+        assert frame[:, : width // 2 - 6, 3].min() >= 250
+        assert frame[:, width // 2 + 6 :, 3].max() <= 5
