@@ -70,7 +70,7 @@ class RateOptions(CheckedOptions):
     """How to measure."""
 
     rounds: int = flags.rounds(1)
-    frames: int = option(600, "Frames of the video; for the bundle's own model a sixth of them.", minimum=30)
+    frames: int = option(600, "Frames of the video; for the bundle's own model a twentieth of them.", minimum=60)
     backend: str = flags.backend("openvino", "The engine of the bundle's own model.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
@@ -188,7 +188,7 @@ def measure_row(
     bundle: Path, layout: Layout, model: tuple[str, int] | None, folder: Path, options: RateOptions
 ) -> dict[str, Any]:
     """The pipeline and its limit, round by round; `model` is a stand-in, or None for the bundle's own."""
-    frames = options.frames // 6 if model is None else options.frames
+    frames = options.frames // 20 if model is None else options.frames
     video, short = (draw_video(folder / f"{count}.mp4", layout.size, count) for count in (frames, min(frames, _ALONE)))
     opened, target, cores = open_bundle(bundle), folder / "out.mp4", allowed_threads()
     choices: dict[str, Any] = {"domain": opened.manifest.domains[0], "seed": 0, "keep_size": layout.keep_size}
@@ -241,15 +241,15 @@ def video_rate(bundle: Path, **values: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for layout, model in tqdm(work, unit=" rows"):
             rows.append(measure_row(bundle, layout, model, Path(folder), options))
+            if options.json is not None:  # after every row, so that an interrupted study leaves those it has
+                record = {
+                    "question": "which share of the limit does `starcast video` keep, from file to file?",
+                    "machine": provenance(threads=allowed_threads(), program=PROGRAM),
+                    "bundle": {"name": bundle.resolve().name, "sha256": open_bundle(bundle).sha256},
+                    "rows": rows,
+                }
+                write_result(options.json, record)
     click.echo(render(rows))
-    if options.json is not None:
-        record = {
-            "question": "which share of the limit does `starcast video` keep, from file to file?",
-            "machine": provenance(threads=allowed_threads(), program=PROGRAM),
-            "bundle": {"name": bundle.resolve().name, "sha256": open_bundle(bundle).sha256},
-            "rows": rows,
-        }
-        write_result(options.json, record)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,28 @@ def run(tmp_path, bundle) -> Callable[..., tuple[BuildReport, list[str]]]:
     return build_it
 
 
+@pytest.fixture(scope="module")
+def first_build(tmp_path_factory) -> tuple[Path, list[Path]]:
+    """A copy of the cache after a first build, and the bundle that it is of, once a test has made them."""
+    return tmp_path_factory.mktemp("first") / "cache", []
+
+
+@pytest.fixture
+def built(tmp_path, full, bundle, run, first_build) -> BuildReport:
+    """The report of a first build by full TensorRT, which is in the cache now: a build starts three processes."""
+    cache, (copy, bundles) = tmp_path / "cache", first_build
+    if not bundles:
+        report, _ = run()
+        shutil.copytree(cache, copy)
+        bundles.append(bundle)
+        return report
+    shutil.copytree(copy, cache)
+    index = engine_cache.place(cache) / engine_cache.INDEX
+    index.write_text(index.read_text("utf-8").replace(str(bundles[0]), str(bundle)), "utf-8")
+    engines = tuple(engine_cache.entries(cache))
+    return BuildReport(engines, len(engines), engine_cache.place(cache))
+
+
 def _card(monkeypatch: pytest.MonkeyPatch, card: Gpu | None) -> None:
     monkeypatch.setattr(build, "current_gpu", lambda: card)
 
@@ -90,19 +112,17 @@ def test_generations_are_apart_in_the_cache(tmp_path, bundle, run):
     assert b"accelerators={sm120 }" in contents[1]
 
 
-def test_what_is_there_and_fits_is_kept_with_one_line_each(full, run):
-    first, _ = run()
+def test_what_is_there_and_fits_is_kept_with_one_line_each(built, run):
     second, said = run()
-    assert second == BuildReport(first.engines, 0, first.folder)
-    assert said == [f"{facts.spec.role} for sm89 is there already, built {facts.built[:10]}" for facts in first.engines]
+    assert second == BuildReport(built.engines, 0, built.folder)
+    assert said == [f"{facts.spec.role} for sm89 is there already, built {facts.built[:10]}" for facts in built.engines]
 
 
-def test_full_tensorrt_gets_an_engine_for_this_gpu(full, run):
-    report, _ = run()
-    assert {(facts.spec.flavour, facts.spec.target, facts.spec.gpu, facts.spec.driver) for facts in report.engines} == {
+def test_full_tensorrt_gets_an_engine_for_this_gpu(built):
+    assert {(facts.spec.flavour, facts.spec.target, facts.spec.gpu, facts.spec.driver) for facts in built.engines} == {
         ("tensorrt", "sm89", "NVIDIA L4", "13.0")
     }
-    assert {facts.kernels for facts in report.engines} == {None}  # its file does not say
+    assert {facts.kernels for facts in built.engines} == {None}  # its file does not say
 
 
 def test_a_bundle_without_a_source_is_built_for_styles_and_noise(tmp_path, full, generator_bundle):
@@ -118,9 +138,8 @@ def test_a_bundle_without_a_source_is_built_for_styles_and_noise(tmp_path, full,
     assert mapping == {"latent": [[1, 4], [1, 4], [8, 4]]}
 
 
-def test_kernels_that_were_timed_for_one_engine_are_not_timed_again_for_the_next(tmp_path, full, run):
-    report, _ = run()
-    told = [json.loads(engine_cache.load(facts, tmp_path / "cache"))["timings"] for facts in report.engines]
+def test_kernels_that_were_timed_for_one_engine_are_not_timed_again_for_the_next(tmp_path, built):
+    told = [json.loads(engine_cache.load(facts, tmp_path / "cache"))["timings"] for facts in built.engines]
     assert told == ["", "measured;", "measured;measured;"]
 
 
@@ -141,16 +160,16 @@ def _new_release(monkeypatch: pytest.MonkeyPatch) -> None:
     (_new_card, "sm90", "it was built on NVIDIA L4, this GPU is NVIDIA H200"),
     (_new_release, "sm89", "it was built by tensorrt 11.4.0.106, but this is 11.5.0.1"),
 ])  # fmt: skip
-def test_what_no_longer_fits_is_built_again_with_one_line_that_says_why(full, run, monkeypatch, change, target, reason):
-    run()
+def test_what_no_longer_fits_is_built_again_with_one_line_that_says_why(
+    built, run, monkeypatch, change, target, reason
+):
     change(monkeypatch)
     report, said = run()
     assert report.built == 3
     assert said[0] == f"{GRAPH} for {target} is built again: {reason}"
 
 
-def test_a_graph_that_has_changed_is_built_again_and_the_others_are_not(full, bundle, run, rewrite_manifest):
-    run()
+def test_a_graph_that_has_changed_is_built_again_and_the_others_are_not(built, bundle, run, rewrite_manifest):
     _change_weights(bundle, rewrite_manifest)
     report, said = run()
     assert report.built == 1
@@ -174,21 +193,19 @@ def test_other_sizes_are_built_beside_the_first_which_serve_again_when_asked_for
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"torn")])
-def test_a_damaged_engine_is_built_again(tmp_path, full, run, harm):
-    first, _ = run()
-    harm(engine_cache.place(tmp_path / "cache") / first.engines[0].file)
+def test_a_damaged_engine_is_built_again(tmp_path, built, run, harm):
+    harm(engine_cache.place(tmp_path / "cache") / built.engines[0].file)
     second, said = run()
     assert second.built == 1
     assert said[0] == f"{GRAPH} for sm89 is built again: its file is damaged or has gone"
     assert engine_cache.damage(second.engines[0], tmp_path / "cache") is None
 
 
-def test_engines_in_a_bundle_are_ignored(tmp_path, full, bundle, run):
+def test_engines_in_a_bundle_are_ignored(tmp_path, built, bundle, run):
     """One that was built elsewhere, index and all, put where a bundle could bring it."""
-    report, _ = run()
     shutil.move(engine_cache.place(tmp_path / "cache"), bundle / "engines")
     digest = open_bundle(bundle).graph(GRAPH)[1]
-    version = report.engines[0].spec.version
+    version = built.engines[0].spec.version
     assert engine_cache.find(digest, "tensorrt", version, CARD, tmp_path / "cache") is None
     again, _ = run()
     assert again.built == 3
@@ -252,8 +269,7 @@ print(build_engines(Path(sys.argv[1]), options, progress=print, folder=Path(sys.
     assert len(engine_cache.entries(tmp_path / "cache")) == 3
 
 
-def test_a_bundle_may_move_without_being_built_again(tmp_path, full, bundle, run):
-    run()
+def test_a_bundle_may_move_without_being_built_again(tmp_path, built, bundle):
     bundle.rename(tmp_path / "moved")
     said: list[str] = []
     report = build_engines(tmp_path / "moved", BuildOptions(), progress=said.append, folder=tmp_path / "cache")
@@ -268,8 +284,7 @@ def test_the_graph_that_is_built_is_the_stored_one(tmp_path, full, bundle, run):
     assert {one.name for one in onnx.load(bundle / GRAPH).graph.input} == set(told["shapes"])
 
 
-def test_the_index_is_read_by_people_too(tmp_path, full, run):
-    report, _ = run()
-    text = (report.folder / engine_cache.INDEX).read_text()
-    assert msgspec.json.decode(text.encode(), type=engine_cache.Index).engines == report.engines
+def test_the_index_is_read_by_people_too(built):
+    text = (built.folder / engine_cache.INDEX).read_text()
+    assert msgspec.json.decode(text.encode(), type=engine_cache.Index).engines == built.engines
     assert len(text.splitlines()) > 10
