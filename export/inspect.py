@@ -17,8 +17,9 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.labels import example_flags
-from starcast.runtime.manifest import MANIFEST, ExtraInput, LabelMaker, Manifest, Variant
+from starcast.runtime.manifest import MANIFEST, ExtraInput, LabelMaker, Manifest
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.variants import Variant
 
 if TYPE_CHECKING:
     from starcast.train.checkpoint.content import Checkpoint

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from starcast.command_line import command_line
 from starcast.export.families.model import About, Licence
 from starcast.runtime.labels import example_flags
-from starcast.runtime.manifest import Manifest, Output, Parity, Variant
+from starcast.runtime.manifest import Manifest, Output
+from starcast.runtime.variants import Parity, Variant
 
 TENSORRT_RTX = "tensorrt-rtx"
 

@@ -18,7 +18,7 @@ from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import FORMS, PHASES, Step
 from starcast.runtime.engines.ncnn import GRAPH_SUFFIX
 from starcast.runtime.engines.registry import ENGINES
-from starcast.runtime.manifest import Adain, KeptLayer, Norm
+from starcast.runtime.variants import Adain, KeptLayer, Norm
 
 NCNN_FORMS = ("taps9", "taps16")
 

@@ -16,7 +16,8 @@ from starcast.export.graphs.files import WEIGHTS, SharedWeights, write_graph
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.targets.ncnn import write_ncnn
 from starcast.runtime.bundle import listed_files
-from starcast.runtime.manifest import GraphFiles, Variant
+from starcast.runtime.manifest import GraphFiles
+from starcast.runtime.variants import Variant
 
 GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
 LEFT_BY_THE_SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini"}

@@ -11,14 +11,7 @@ import msgspec
 
 from starcast.errors import BundleError
 from starcast.runtime.manifest import (
-    CHANNELS,
     FORMAT,
-    LARGEST_EXTRA,
-    LARGEST_MEANS,
-    LARGEST_NOISE,
-    LARGEST_VECTOR,
-    MOST_LAYERS,
-    Adain,
     Classifier,
     Condition,
     ExtraInput,
@@ -32,12 +25,18 @@ from starcast.runtime.manifest import (
     Output,
     Reads,
     ReferenceMaker,
-    Rest,
     Source,
-    Takes,
-    Variant,
+)
+from starcast.runtime.manifest_bounds import (
+    CHANNELS,
+    LARGEST_EXTRA,
+    LARGEST_MEANS,
+    LARGEST_NOISE,
+    LARGEST_VECTOR,
+    MOST_LAYERS,
 )
 from starcast.runtime.old_manifests import upgrade
+from starcast.runtime.variants import Adain, Rest, Takes, Variant
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -21,12 +21,13 @@ from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.engines.workload import CALLS, Work
 from starcast.runtime.extra_inputs import ExtraCost
-from starcast.runtime.manifest import Source, Variant
+from starcast.runtime.manifest import Source
 from starcast.runtime.memory import free_memory, total_memory
 from starcast.runtime.noise import CONSTANT, NoiseChoice, NoiseMaker
 from starcast.runtime.nvidia.placement import is_on_gpu
 from starcast.runtime.style_layers import rows_of
 from starcast.runtime.styles import StyleMaker
+from starcast.runtime.variants import Variant
 
 
 class Translator:

@@ -27,13 +27,12 @@ from starcast.runtime.manifest import (
     LabelMaker,
     LatentMaker,
     Manifest,
-    Parity,
     Provenance,
     ReferenceMaker,
     Source,
-    Variant,
 )
 from starcast.runtime.manifest_json import encode
+from starcast.runtime.variants import Parity, Variant
 
 # tests that import openvino themselves would report it to its maker; the backend sees to that on its own
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

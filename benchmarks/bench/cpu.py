@@ -18,7 +18,7 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.machine import processor
-from starcast.runtime.manifest import Variant
+from starcast.runtime.variants import Variant
 
 NNCF = "nncf-openvino"
 

@@ -14,7 +14,7 @@ from starcast.benchmarks.options import BenchOptions
 from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.registry import find_engine
-from starcast.runtime.manifest import Variant
+from starcast.runtime.variants import Variant
 
 if TYPE_CHECKING:
     from starcast.benchmarks.bench.limits import Limits

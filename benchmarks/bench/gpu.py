@@ -35,12 +35,12 @@ from starcast.export.options import ADAIN, ExportOptions
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, EngineOptions, is_made_for
 from starcast.runtime.engines.registry import find_engine
-from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.variants import Variant
 
 CUDA = "cuda"  # ONNX Runtime's provider
 PLAIN_CUDA = "plain-cuda"

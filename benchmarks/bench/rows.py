@@ -12,8 +12,8 @@ import msgspec
 
 from starcast.benchmarks.bench.method import ONE_RUN, Method
 from starcast.errors import OptionError
-from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.variants import Variant
 
 PYTORCH = "pytorch"
 EAGER = "eager"

@@ -21,10 +21,10 @@ from starcast.benchmarks.quality.measures import HeldOut
 from starcast.export.gate.parity import LEVELS
 from starcast.export.precisions import gate_of
 from starcast.options import as_json, flag_of, flat_fields
-from starcast.runtime import manifest
+from starcast.runtime import variants
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.manifest import Parity, Variant
 from starcast.runtime.translator import Translator
+from starcast.runtime.variants import Parity, Variant
 from starcast.train.options import TrainOptions
 
 
@@ -135,7 +135,7 @@ def _compare_parity(parity: Parity) -> tuple[str, str, bool]:
     return f"{levels} ({parity.worst:.0e} before rounding)", f"{LEVELS} grey level ({parity.tolerance:.0e})", passed
 
 
-def _compare_quality(quality: manifest.Quality, precision: str) -> tuple[str, str, bool]:
+def _compare_quality(quality: variants.Quality, precision: str) -> tuple[str, str, bool]:
     """The PSNR, the gate, and whether it passed; mean and worst are the lowest of any domain."""
     mean = min(domain.psnr_mean for domain in quality.domains.values())
     worst = min(domain.psnr_worst for domain in quality.domains.values())

@@ -40,7 +40,7 @@ from starcast.runtime.engines.base import Engine, EngineOptions, Graph
 from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.engines.session import VariantSession
 from starcast.runtime.machine import processor
-from starcast.runtime.manifest import Variant
+from starcast.runtime.variants import Variant
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.families.stargan_v2.faces import masks_of
 

@@ -46,7 +46,7 @@ from starcast.export.store import Stored
 from starcast.runtime.engines.base import Graph
 from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.engines.registry import ENGINES
-from starcast.runtime.manifest import Parity, Quality
+from starcast.runtime.variants import Parity, Quality
 
 
 class Judge:

@@ -29,7 +29,7 @@ from starcast.export.gate.candidates import (
 )
 from starcast.export.gate.images import draw_flat, draw_images
 from starcast.export.gate.reference import as_bytes, from_levels
-from starcast.runtime.manifest import Parity
+from starcast.runtime.variants import Parity
 
 TOLERANCE = 2e-4  # for translations before the last Round
 LEVELS = 1  # for their bytes

@@ -25,7 +25,7 @@ from starcast.export.gate.candidates import Trial, open_session
 from starcast.export.precision.emulation import emulate
 from starcast.export.precisions import Gate
 from starcast.runtime.engines.base import Engine, EngineOptions, Graph
-from starcast.runtime.manifest import DomainQuality, Parity, Quality
+from starcast.runtime.variants import DomainQuality, Parity, Quality
 
 PEAK = 255.0
 EQUAL = 100.0  # dB of equal images, so that means stay finite

@@ -24,7 +24,7 @@ from starcast.export.graphs.facts import add_constant
 from starcast.export.passes.centred_biases import Centring, centre_biases
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_decomposition import Statistics
-from starcast.runtime.manifest import Norm
+from starcast.runtime.variants import Norm
 
 LARGEST_RATIO = 100.0  # |mean| / std up to which one pass is as good as two
 _HARMED = "images of one colour are further from zero with the usual mean subtracted"

@@ -31,7 +31,7 @@ from starcast.export.precision.codes import (
 )
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
-from starcast.runtime.manifest import KeptLayer
+from starcast.runtime.variants import KeptLayer
 
 HARM_IMAGES = 6  # of the search's images: a few suffice to rank the layers, and each layer runs on all of them
 _LEAST = 1e-5  # mean squared error in grey levels, so that equal images have a finite PSNR

@@ -36,7 +36,7 @@ from starcast.export.precision.norm_ranges import calibrate_norms
 from starcast.export.precision.search import SearchOptions, SearchResult, quantise
 from starcast.export.precisions import PRECISIONS
 from starcast.export.source import Progress, Source, stage
-from starcast.runtime.manifest import Norm
+from starcast.runtime.variants import Norm
 
 
 class TensorRTTarget:

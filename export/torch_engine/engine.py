@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from starcast.errors import EngineError, StarcastError
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, one_line
-from starcast.runtime.manifest import Variant
+from starcast.runtime.variants import Variant
 
 if TYPE_CHECKING:
     from starcast.train.adain import Implementation

@@ -19,7 +19,8 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines import forks
 from starcast.runtime.engines.forks import AfterFork
-from starcast.runtime.manifest import Shape, Variant
+from starcast.runtime.manifest_bounds import Shape
+from starcast.runtime.variants import Variant
 
 Arrays = Mapping[str, NDArray[Any]]
 

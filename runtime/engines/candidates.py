@@ -11,7 +11,7 @@ from starcast.errors import MissingExtraError, StarcastError, VariantMissingErro
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, is_made_for
 from starcast.runtime.engines.registry import AUTO, find_engines
-from starcast.runtime.manifest import Variant
+from starcast.runtime.variants import Variant
 
 EXACT = "fp32"
 # For `--precision auto`, in the order in which they are measured: GPUs gain the most from fp16, CPUs from int8.

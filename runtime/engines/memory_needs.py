@@ -13,7 +13,7 @@ from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, EngineOptions
 from starcast.runtime.engines.candidates import Candidate
-from starcast.runtime.manifest import Variant
+from starcast.runtime.variants import Variant
 
 # Bytes per pixel that any image takes: the source and its translation as bytes, and once in float32.
 PIXEL = 3 + 3 + 3 * 4

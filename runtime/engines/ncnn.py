@@ -46,7 +46,8 @@ from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, trim_hea
 from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
-from starcast.runtime.manifest import CHANNELS, Shape, Variant
+from starcast.runtime.manifest_bounds import CHANNELS, Shape
+from starcast.runtime.variants import Variant
 from starcast.utf8 import utf8_path
 
 Result = TypeVar("Result")

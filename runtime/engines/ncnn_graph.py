@@ -23,7 +23,7 @@ from starcast.runtime.engines.ncnn_layers import (
     outputs_of,
     weights_of,
 )
-from starcast.runtime.manifest import CHANNELS
+from starcast.runtime.manifest_bounds import CHANNELS
 
 _MAGIC = "7767517"
 _ARRAY = -23300  # an array parameter's key is this minus its number

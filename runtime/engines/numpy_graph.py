@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import Arrays, Session, closed_error, one_line
 from starcast.runtime.engines.onnx_file import Node, OnnxFile, UnreadOnnxError, read_onnx
-from starcast.runtime.manifest import Shape
+from starcast.runtime.manifest_bounds import Shape
 
 _OPSET = range(13, 27)  # versions in which the operators below, on so many inputs, mean the same
 _MOST_INPUTS = 2**10  # of a node that joins arrays

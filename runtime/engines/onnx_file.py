@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.runtime.manifest import Shape
+from starcast.runtime.manifest_bounds import Shape
 
 LARGEST_FILE = 2**26  # bytes; the AFHQ mapping network has 2**24
 _DTYPES: Mapping[int, np.dtype[Any]] = {1: np.dtype("<f4"), 7: np.dtype("<i8")}  # by TensorProto.DataType

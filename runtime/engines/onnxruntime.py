@@ -26,7 +26,7 @@ from starcast.runtime.engines.base import (
     one_line,
     package_absence,
 )
-from starcast.runtime.manifest import Shape
+from starcast.runtime.manifest_bounds import Shape
 from starcast.utf8 import utf8_path
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"

@@ -20,11 +20,11 @@ import numpy as np
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, closed_error, one_line
 from starcast.runtime.engines.onnxruntime import OnnxRuntime, engine, errors, silent
-from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import LEGACY_STREAM, DeviceArray, View, borrow
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, open_driver, why_no_gpu
 from starcast.runtime.nvidia.placement import is_on_gpu
+from starcast.runtime.variants import Variant
 from starcast.utf8 import utf8_path
 
 PROVIDER = "CUDAExecutionProvider"

@@ -42,7 +42,8 @@ from starcast.runtime.engines.base import (
     package_absence,
 )
 from starcast.runtime.machine import processor
-from starcast.runtime.manifest import Shape, Variant
+from starcast.runtime.manifest_bounds import Shape
+from starcast.runtime.variants import Variant
 
 _TELEMETRY = "openvino_telemetry"
 MOST_PADDED = 16  # images of a batch that smaller ones are padded to; above, compiling could cost less

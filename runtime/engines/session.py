@@ -21,9 +21,11 @@ from starcast.runtime.engines.memory_needs import held_need, image_need
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.extra_inputs import ExtraInputs
 from starcast.runtime.landmarks import LandmarkFinder
-from starcast.runtime.manifest import MANIFEST, Shape, Variant
+from starcast.runtime.manifest import MANIFEST
+from starcast.runtime.manifest_bounds import Shape
 from starcast.runtime.noise import NoiseFeeds
 from starcast.runtime.nvidia.placement import is_on_gpu
+from starcast.runtime.variants import Variant
 
 Result = TypeVar("Result")
 _NONE: Mapping[str, NDArray[Any]] = MappingProxyType({})

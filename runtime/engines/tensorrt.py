@@ -12,10 +12,10 @@ from starcast.command_line import command_line, path_argument
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session
-from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.engine_cache import KERNELS, entries, find, load, load_kernels, place, why_missing
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.variants import Variant
 
 
 class TensorRT(Engine):

@@ -5,19 +5,8 @@ import pytest
 
 from starcast.export.families.stargan_v2 import StarGANv2
 from starcast.export.model_card import model_card
-from starcast.runtime.manifest import (
-    FORMAT,
-    Condition,
-    DomainQuality,
-    LatentMaker,
-    Manifest,
-    Norm,
-    Parity,
-    Provenance,
-    Quality,
-    Source,
-    Variant,
-)
+from starcast.runtime.manifest import FORMAT, Condition, LatentMaker, Manifest, Provenance, Source
+from starcast.runtime.variants import DomainQuality, Norm, Parity, Quality, Variant
 
 
 def card_of(manifest: Manifest) -> str:

@@ -15,7 +15,8 @@ from starcast.export.gate.quality import Verdict
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.store import Store, writable_target
 from starcast.export.targets.onnx import make_float32
-from starcast.runtime.manifest import DomainQuality, GraphFiles, Parity, Quality
+from starcast.runtime.manifest import GraphFiles
+from starcast.runtime.variants import DomainQuality, Parity, Quality
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 

@@ -21,7 +21,7 @@ from PIL import Image
 from starcast import errors
 from starcast.cli import VERBS, root
 from starcast.errors import StarcastError
-from starcast.runtime import manifest
+from starcast.runtime import manifest, variants
 from starcast.train.family_flags import choose_family
 
 README = ROOT / "README.md"
@@ -188,7 +188,11 @@ def test_every_error_family_has_its_place_in_troubleshooting():
 
 def test_every_field_of_a_manifest_is_described():
     text = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
-    structs = [kind for kind in vars(manifest).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    structs = [
+        kind
+        for kind in (vars(manifest) | vars(variants)).values()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    ]
     fields = {field for struct in structs for field in struct.__struct_fields__}
     assert {field for field in fields if f"`{field}`" not in text} == set()
     assert f"describes format {manifest.FORMAT};" in text

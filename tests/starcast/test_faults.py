@@ -44,7 +44,7 @@ dataset.write_walk = lambda path, *_: path.write_bytes(b"film")
 import starcast.export.write as write
 from starcast.export.gate.quality import Verdict
 from starcast.export.options import ExportOptions
-from starcast.runtime.manifest import Parity
+from starcast.runtime.variants import Parity
 from pathlib import Path
 from types import SimpleNamespace
 

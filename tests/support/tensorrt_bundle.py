@@ -9,8 +9,9 @@ import msgspec
 import onnx.parser
 
 from starcast.runtime.bundle import sha256_of
-from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Variant
+from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest
 from starcast.runtime.manifest_json import encode
+from starcast.runtime.variants import Variant
 
 GRAPH = "generator/taps16-fused-fp16.onnx"
 # brighter by what a style asks for, in half precision; the weights are beside the graph, as in a real bundle

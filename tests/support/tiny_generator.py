@@ -20,11 +20,10 @@ from starcast.runtime.manifest import (
     Noise,
     NoiseInput,
     Output,
-    Parity,
     Provenance,
-    Variant,
 )
 from starcast.runtime.manifest_json import encode
+from starcast.runtime.variants import Parity, Variant
 
 LATENT, STYLE, LAYERS = 4, 6, 4
 FRAME_GRAPH, CONSTANTS = "generator/plain-fp32.onnx", "noise.npz"

@@ -15,12 +15,13 @@ import msgspec
 from starcast.command_line import command_line
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.manifest import CHANNELS, Shape, Variant
+from starcast.runtime.manifest_bounds import CHANNELS, Shape
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineSpec
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Range, batch_range, own_size, profile, size_range
 from starcast.runtime.nvidia.tensorrt.targets import Targets
+from starcast.runtime.variants import Variant
 
 STYLES = Range(1, 1, 8)  # per run, independent of the batch of images: styles are made once, mostly one by one
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from starcast.benchmarks.demo.page import Picture, VariantRow, file_uri, png_uri, variant_rows, write_page
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.manifest import DomainQuality, Parity, Quality
+from starcast.runtime.variants import DomainQuality, Parity, Quality
 
 CONTENT = {
     "title": "A <title>", "lead": "Lead.", "pictures": [], "videos": [],

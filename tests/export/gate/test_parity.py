@@ -22,7 +22,7 @@ from starcast.export.gate.parity import (
     make_trials,
 )
 from starcast.export.gate.reference import as_bytes
-from starcast.runtime.manifest import Parity
+from starcast.runtime.variants import Parity
 from starcast.train.families.stargan_v2.networks import Generator
 
 pytestmark = pytest.mark.xdist_group("small graphs")

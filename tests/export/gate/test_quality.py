@@ -29,7 +29,7 @@ from starcast.runtime.engines import openvino
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
-from starcast.runtime.manifest import DomainQuality, Quality
+from starcast.runtime.variants import DomainQuality, Quality
 
 INT8, BF16, FP16 = (gate_of(precision) for precision in ("int8", "bf16", "fp16"))
 

@@ -13,9 +13,9 @@ from starcast.errors import EngineError, OptionError, ParityError
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.variants import Variant
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 
