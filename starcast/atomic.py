@@ -249,7 +249,8 @@ def _naming(target: Path) -> Iterator[_Naming]:
     try:
         yield naming
     except OSError as error:
-        naming.correct(error)
+        with contextlib.suppress(AttributeError):  # PyAV's errors keep their names
+            naming.correct(error)
         raise
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from starcast.runtime.faces.steady import Pose
 
@@ -36,7 +38,7 @@ class Follower:
     def __init__(self, *, every: bool = False) -> None:
         self._every = every
         self._seen: list[_Seen] = []
-        self._numbers = itertools.count()
+        self._next = 0  # number
 
     def tell_apart(self, time: float, poses: Sequence[Pose]) -> dict[int, Pose]:
         """The poses of the next frame by their faces' numbers; `time` in seconds."""
@@ -52,10 +54,24 @@ class Follower:
             if index not in numbers and number not in numbers.values():
                 numbers[index] = number
         chosen = range(len(poses)) if self._every else self._choose(poses, numbers)
-        faces = {numbers[index] if index in numbers else next(self._numbers): poses[index] for index in chosen}
+        faces = {numbers[index] if index in numbers else self._new_number(): poses[index] for index in chosen}
         self._seen = [one for one in self._seen if one.number not in faces]
         self._seen += [_Seen(number, time, pose) for number, pose in faces.items()]
         return faces
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What the next frame's numbers depend on."""
+        rows = [(one.number, one.time, *msgspec.structs.astuple(one.pose)) for one in self._seen]
+        return {"seen": np.array(rows, np.float64).reshape(-1, 6), "next": np.array([self._next], np.float64)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `state` returned."""
+        self._seen = [_Seen(int(number), float(time), Pose(*map(float, pose))) for number, time, *pose in state["seen"]]
+        self._next = int(state["next"][0])
+
+    def _new_number(self) -> int:
+        self._next += 1
+        return self._next - 1
 
     def _choose(self, poses: Sequence[Pose], numbers: dict[int, int]) -> Sequence[int]:
         if not poses:

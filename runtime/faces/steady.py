@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from starcast.runtime.faces.similarity import Matrix, scale_of
 
@@ -94,6 +95,16 @@ class Steadier(Generic[Frame]):
         while self._waiting:
             yield self._take()
 
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """The frames around the one that is taken next, without their pixels."""
+        return {**_as_arrays("before", self._before), **_as_arrays("waiting", self._waiting)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> list[tuple[float, dict[int, Pose]]]:
+        """Go on from what `state` returned. Gives the time and the poses of the frames that were waiting: they come
+        again, with `add`."""
+        self._before = deque(_Waiting(None, time, poses) for time, poses in _from_arrays("before", state))
+        return list(_from_arrays("waiting", state))
+
     def _take(self) -> tuple[Frame, dict[int, Pose]]:
         first = self._waiting[0]
         while self._before and self._before[0].time <= first.time - self._reach:
@@ -120,6 +131,26 @@ class Steadier(Generic[Frame]):
         near = [(time, pose) for time, pose in known if abs(time) < self._reach]
         steady = _line(near, self._reach)
         return steady if here is None else _keep_near(here, steady)
+
+
+def _as_arrays(name: str, frames: Iterable[_Waiting[Any]]) -> dict[str, NDArray[np.float64]]:
+    """Times [N], and poses [M, 6]: the frame's place, the face's number, and the pose."""
+    listed = list(frames)
+    rows = [
+        (place, number, *msgspec.structs.astuple(pose))
+        for place, one in enumerate(listed)
+        for number, pose in one.poses.items()
+    ]
+    return {
+        f"{name} times": np.array([one.time for one in listed], np.float64),
+        f"{name} poses": np.array(rows, np.float64).reshape(-1, 6),
+    }
+
+
+def _from_arrays(name: str, state: Mapping[str, NDArray[Any]]) -> Iterator[tuple[float, dict[int, Pose]]]:
+    for place, time in enumerate(state[f"{name} times"]):
+        rows = (row for row in state[f"{name} poses"] if row[0] == place)
+        yield float(time), {int(row[1]): Pose(*map(float, row[2:])) for row in rows}
 
 
 def _line(known: Sequence[tuple[float, Pose]], reach: float) -> Pose:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from starcast.errors import OptionError, printable
 from starcast.hold import hold
@@ -15,7 +17,7 @@ from starcast.images.fit import NATIVE, fit
 from starcast.runtime.faces.detector import FAST
 from starcast.runtime.faces.opening import open_face_files
 from starcast.runtime.faces.options import AlignOptions
-from starcast.runtime.faces.sight import Sight
+from starcast.runtime.faces.similarity import Matrix
 from starcast.runtime.faces.video_advice import several_videos
 from starcast.runtime.faces.warp import align
 from starcast.runtime.folder.lists import LIST_SUFFIX
@@ -24,12 +26,13 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
 from starcast.runtime.video.failures import failures_of
-from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.find_films import find_films
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
+from starcast.runtime.video.memory import remember
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
+from starcast.runtime.video.parts import versions
 from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import check_target
@@ -82,8 +85,16 @@ def align_video(
                 open_film(source_path, min(options.max_pixels, MAX_FRAME_PIXELS)) as source,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
-                opening = Opening(target, (options.size,) * 2, options, record.mark, metadata=options.metadata)
-                making = partial(_aligning, film=source, sight=sight, options=options, report=report)
+                faces = FilmFaces(
+                    sight, options.size, source.rate, source.time_base, steady=options.steady, every=False
+                )
+                squares = Squares(options.size)
+                opening = Opening(
+                    target, (options.size,) * 2, options, record.mark, metadata=options.metadata,
+                    origin={**record.identity, **versions()}, restart=False,
+                    memories={"faces": faces, "squares": squares},
+                )  # fmt: skip
+                making = partial(_aligning, faces=faces, squares=squares, report=report)
                 geometry = Geometry(source.shown_size, NATIVE)
                 sink = write_film(source, opening, geometry, making, report, bar)
                 faceless = "they show the place where it was last, or the middle", "its frames show their middle"
@@ -101,25 +112,36 @@ def align_video(
 
 @contextmanager
 def _aligning(
-    frames: Iterable[RgbFrame | Beside], film: Film, sight: Sight, options: AlignOptions, report: FilmReport
+    frames: Iterable[RgbFrame | Beside], faces: FilmFaces, squares: Squares, report: FilmReport
 ) -> Iterator[Iterator[RgbFrame | Beside]]:
     """The stage that cuts faces out of frames."""
-    faces = FilmFaces(sight, options.size, film.rate, film.time_base, steady=options.steady, every=False)
-    with report.ahead(_squares(find_faces(frames, faces, report), options.size), ALIGN, _FEW) as squares:
-        yield squares
+    with report.ahead(squares.cut_out(find_faces(frames, faces, report)), ALIGN, _FEW) as cut_out:
+        yield cut_out
 
 
-def _squares(items: Iterable[FaceFrame | Beside], size: int) -> Iterator[RgbFrame | Beside]:
-    matrix = None
-    for item in items:
-        if not isinstance(item, FaceFrame):
-            yield item
-            continue
-        frame = item.frame
-        if item.faces:
-            square, matrix = item.faces[0]
-        elif matrix is not None:
-            square = align(frame.pixels, matrix, size)
-        else:
-            square = fit(frame.pixels, (size, size), "crop")
-        yield replace(frame, pixels=square)
+class Squares:
+    """The square of each frame, `size` pixels a side: a face, or the place where it was last, or the middle."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._matrix: Matrix | None = None
+
+    def cut_out(self, items: Iterable[FaceFrame | Beside]) -> Iterator[RgbFrame | Beside]:
+        for item in items:
+            if not isinstance(item, FaceFrame):
+                yield item
+                continue
+            frame = item.frame
+            if item.faces:
+                square, self._matrix = item.faces[0]
+            elif self._matrix is not None:
+                square = align(frame.pixels, self._matrix, self._size)
+            else:
+                square = fit(frame.pixels, (self._size, self._size), "crop")
+            yield remember(replace(frame, pixels=square), "squares", self)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {} if self._matrix is None else {"matrix": self._matrix}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._matrix = state.get("matrix")

@@ -26,7 +26,7 @@ from starcast.leftovers import new_partial_file
 from starcast.runtime.encoding import ANIMATIONS, EncodingOptions
 from starcast.runtime.video.animation_mark import copy_with_mark
 from starcast.runtime.video.film import Film, Sound
-from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.frames import RgbFrame, Stored
 from starcast.runtime.video.sink import Sink
 from starcast.runtime.video.timing import as_fraction
 from starcast.runtime.video.tracks import Tracks
@@ -102,7 +102,7 @@ class FromFilm(ABC):
         facts: Mapping[str, str] = getattr(self._sink, "encoder", {})
         return facts
 
-    def write(self, item: RgbFrame | Sound | Packet[Any]) -> None:
+    def write(self, item: RgbFrame | Stored | Sound | Packet[Any]) -> None:
         """Add the next frame; all else is left out."""
         if not isinstance(item, Sound | Packet):
             self._sink.write(item)

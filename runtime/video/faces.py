@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from starcast.runtime.faces.warp import align
 from starcast.runtime.stages import Batches, batched_among, slices
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.memory import remember
 from starcast.runtime.video.report import FilmReport
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class FilmFaces:
     """Finds the faces of a film, frame by frame; squares are `size` pixels a side.
 
     `steady`: frames wait for a few later ones, so that the squares do not jitter. `every`: all faces; otherwise the
-    largest.
+    largest. `faceless`: frames so far in which none was found.
     """
 
     def __init__(
@@ -50,33 +52,50 @@ class FilmFaces:
         self._sight, self._size, self._time_base, self._every = sight, size, time_base, every
         self._follower = Follower(every=every)
         self._steadier: Steadier[RgbFrame] | None = Steadier(rate) if steady else None
+        self._found: deque[dict[int, Pose]] = deque()  # in the next frames, by an earlier run
+        self.faceless = 0
 
     def add(self, frame: RgbFrame) -> Iterator[FaceFrame]:
         """Add the next frame; gives those that are ready, in order."""
         time = float(frame.pts * self._time_base)
-        rough = self._sight.find(frame.pixels, every=self._every)
-        squares = [pose_of(matrix, self._size) for matrix in rough_matrices(rough, self._size)]
-        chosen = self._follower.tell_apart(time, squares)
-        poses = {
-            number: pose_of(self._sight.matrix(frame.pixels, rough[squares.index(square)], self._size), self._size)
-            for number, square in chosen.items()
-        }
+        poses = self._found.popleft() if self._found else self._find(frame, time)
         if self._steadier is None:
             yield self._cut_out(frame, poses)
             return
         for ready, steadied in self._steadier.add(frame, time, poses):
             yield self._cut_out(ready, steadied)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        steadier = {} if self._steadier is None else self._steadier.state()
+        return {**self._follower.state(), **steadier, "faceless": np.array([self.faceless])}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._follower.restore(state)
+        self.faceless = int(state["faceless"][0])
+        if self._steadier is not None:
+            self._found.extend(poses for _, poses in self._steadier.restore(state))
+
     def finish(self) -> Iterator[FaceFrame]:
         """The last frames."""
         for ready, steadied in self._steadier.finish() if self._steadier is not None else ():
             yield self._cut_out(ready, steadied)
 
+    def _find(self, frame: RgbFrame, time: float) -> dict[int, Pose]:
+        rough = self._sight.find(frame.pixels, every=self._every)
+        squares = [pose_of(matrix, self._size) for matrix in rough_matrices(rough, self._size)]
+        chosen = self._follower.tell_apart(time, squares)
+        return {
+            number: pose_of(self._sight.matrix(frame.pixels, rough[squares.index(square)], self._size), self._size)
+            for number, square in chosen.items()
+        }
+
     def _cut_out(self, frame: RgbFrame, poses: dict[int, Pose]) -> FaceFrame:
         # of several, the one that was followed first, also in frames where it was missing
         numbers = sorted(poses) if self._every else sorted(poses)[:1]
         matrices = [matrix_of(poses[number], self._size) for number in numbers]
-        return FaceFrame(frame, tuple((align(frame.pixels, matrix, self._size), matrix) for matrix in matrices))
+        self.faceless += not matrices
+        squares = tuple((align(frame.pixels, matrix, self._size), matrix) for matrix in matrices)
+        return FaceFrame(remember(frame, "faces", self), squares)
 
 
 def find_faces(
@@ -86,7 +105,7 @@ def find_faces(
 
     def counted(found: Iterable[FaceFrame]) -> Iterator[FaceFrame]:
         for one in report.timed_items(ALIGN, found):
-            report.faceless += not one.faces
+            report.faceless = faces.faceless
             yield one
 
     for item in items:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from starcast.errors import OptionError, StarcastError, VideoError
+from starcast.errors import EngineError, MissingExtraError, OptionError, StarcastError, VariantMissingError, VideoError
 from starcast.hold import hold
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.faces.align_flag import align_references, open_faces
@@ -24,13 +24,15 @@ from starcast.runtime.style_requests import graphs_for
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.compose import COMPOSE, composer_for, composing
 from starcast.runtime.video.encode import settle
-from starcast.runtime.video.faces import ALIGN, PUT_BACK, tell_faceless
+from starcast.runtime.video.faces import ALIGN, PUT_BACK, FilmFaces, tell_faceless
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.geometry import geometry_of
+from starcast.runtime.video.memory import Memory
 from starcast.runtime.video.model_stages import FilmModel, translating, translating_faces
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.parts import discard_parts, earlier_engine, engine_facts, versions
 from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.recursion import recursion_of
 from starcast.runtime.video.rehearsal import STAGES, work_of
@@ -115,7 +117,9 @@ class FilmMaker:
         report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
         record = self.record_of(look, source_path, target)
         with hold(target):
-            if not is_done(record, target, report, overwrite=options.overwrite):
+            if is_done(record, target, report, overwrite=options.overwrite):
+                discard_parts(record)
+            else:
                 with open_view(source_path, options) as source:
                     self._make(source, source_path, target, look, options, record, report, open_bar)
             tell_statistics(options.statistics, report, self._progress)
@@ -141,7 +145,7 @@ class FilmMaker:
     ) -> None:
         course = look.plan.course(source.rate, source.duration_s)
         recursion = recursion_of(options, source.rate, source.duration_s, source.time_base)
-        translator = self._open_engine(look, source_path, options)
+        translator = self._open_engine(look, source_path, options, record)
         with open_bar(source.frames) as self._bar:
             bar = self._bar
             try:
@@ -153,7 +157,7 @@ class FilmMaker:
                     bar.print(note)
                 timeline = FilmStyles(styles, course, source.time_base, source.name)
                 model = FilmModel(translator, timeline, recursion)
-                sink = _write(source, target, model, sight, options, record.mark, report, bar)
+                sink = _write(source, target, model, sight, options, record, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 unchanged = "they are written unchanged", "its frames are written unchanged"
                 report.failed = [
@@ -178,22 +182,30 @@ class FilmMaker:
                 self._faces[key] = self._closing.enter_context(open_faces(options, self._bundle))
         return self._faces[key]
 
-    def _open_engine(self, look: Look, source_path: Path, options: VideoOptions) -> Translator:
+    def _open_engine(self, look: Look, source_path: Path, options: VideoOptions, record: FilmRecord) -> Translator:
+        """The engine that all films share. The first film may have been interrupted: it goes on with its engine."""
         if self._translator is None:
-            manifest = self._bundle.manifest
             with self._remembering(look):
-                self._translator = self._closing.enter_context(
-                    Translator(
-                        self._bundle,
-                        **options.engine,
-                        work=work_of(source_path, manifest, options),
-                        progress=self._progress,
-                        beside=graphs_for(
-                            [request for look in self._looks for request in look.plan.requests], manifest.condition
-                        ),
-                    )
-                )
+                earlier = {} if options.restart else earlier_engine(record)
+                try:
+                    translator = self._translator_for(source_path, options, **earlier)
+                except (EngineError, MissingExtraError, OptionError, VariantMissingError) as error:
+                    if not earlier:
+                        raise
+                    self._print(f"The engine of the interrupted run cannot be opened again: {error}")
+                    translator = self._translator_for(source_path, options)
+                self._translator = self._closing.enter_context(translator)
         return self._translator
+
+    def _translator_for(self, source_path: Path, options: VideoOptions, **choice: str) -> Translator:
+        manifest = self._bundle.manifest
+        return Translator(
+            self._bundle,
+            **{**options.engine, **choice},
+            work=work_of(source_path, manifest, options),
+            progress=self._progress,
+            beside=graphs_for([request for look in self._looks for request in look.plan.requests], manifest.condition),
+        )
 
     def _open_style(self, look: Look, translator: Translator) -> tuple[SourceStyles, Sight | None]:
         if look not in self._styles:
@@ -223,7 +235,7 @@ def _write(
     model: FilmModel,
     sight: Sight | None,
     options: VideoOptions,
-    mark: str,
+    record: FilmRecord,
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink | FromFilm:
@@ -234,13 +246,23 @@ def _write(
     if reason is not None:
         what = "--roi is a part" if options.roi else f"{source.name} has frames"
         raise VideoError(f"{what} of {width}x{height} pixels: {reason}")
-    making: Any = translating if sight is None else partial(translating_faces, sight=sight)
-    stages: Making = partial(making, film=source, model=model, options=options, report=report)
+    memories: dict[str, Memory] = {"model": model}
+    stages: Making = partial(translating, model=model, options=options, report=report)
+    if sight is not None:
+        side, every = translator.size[0], options.faces == "all"
+        faces = FilmFaces(sight, side, source.rate, source.time_base, steady=options.steady, every=every)
+        memories["faces"] = faces
+        stages = partial(translating_faces, model=model, options=options, report=report, faces=faces)
     if options.smooth:
-        stages = partial(smoothing, making=stages, smoother=Smoother(options.smooth), report=report)
+        memories["smooth"] = smoother = Smoother(options.smooth)
+        stages = partial(smoothing, making=stages, smoother=smoother, report=report)
     if options.composes:
         stages = partial(composing, making=stages, composer=composer_for(options), report=report)
-    opening = Opening(target, options.output_size(geometry.output), options, mark, metadata=options.metadata)
+    origin = {**record.identity, **versions(), "engine": engine_facts(translator, options.batch)}
+    opening = Opening(
+        target, options.output_size(geometry.output), options, record.mark, metadata=options.metadata, origin=origin,
+        restart=options.restart, memories=memories,
+    )  # fmt: skip
     return write_film(source, opening, geometry, stages, report, bar)
 
 

@@ -66,7 +66,7 @@ class FilmRecord:
     ) -> None:
         options = complete(options, target)
         self.path = record_beside(target)
-        self._target = target
+        self.target = target
         self._origin = Origin(*(file for path in sources for file in files_of(path))) if sources else None
         self._sources = ["-" if is_spooled(path) else str(path) for path in sources]
         self._save = partial(write_record, self.path, bundle, options, styles, sources=self._sources, faces=faces)
@@ -83,36 +83,43 @@ class FilmRecord:
     def why_in_the_way(self) -> str | None:
         """What is at the target that was not made with these settings, as a clause; None for a film that was, whatever
         its source, and if nothing is there. Reads no source."""
-        if not os.path.lexists(image_at(self._target, 1)):
+        if not os.path.lexists(image_at(self.target, 1)):
             return None
-        there = read_mark(self._target)
+        there = read_mark(self.target)
         if there is None:
             return "not written by starcast"
         return None if there.settings == self._settings else "made with a different bundle, style or options"
 
     def refuse_foreign_images(self) -> None:
         """Raise OptionError if an image of the sequence is there that a run of this command did not leave."""
-        for image in images_of(self._target):
+        for image in images_of(self.target):
             there = parse_mark(read_image_mark(image))
             if there is None or there.settings != self._settings:
                 raise OptionError(already(image, "exists", OVERWRITE))
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides over the film: a hash of the settings, and one of the sources; "" if they cannot be read twice.
+        Reads the sources from start to end."""
+        mark = parse_mark(self.mark)
+        return {"settings": self._settings, "content": "" if mark is None else mark.content}
+
     def is_there(self) -> bool:
         """Whether the target is the film that this command would make. Its record is written if it is missing or tells
         of another film; it omits the engine, which is not known any more. Raises OptionError if that fails."""
-        there = read_mark(self._target)
+        there = read_mark(self.target)
         if there is None or there.settings != self._settings:
             return False
         if self._origin is not None and not self._origin.matches(there):
             return False
         runs = read_runs(self.path)
         if not runs or _settings_of(runs[-1], self._usual) != self._settings:
-            counts = {"frames": count_frames(self._target)}
+            counts = {"frames": count_frames(self.target)}
             try:
                 self._save(engine={}, counts=counts)
             except OSError as error:
                 raise OptionError(
-                    f"{printable(self._target)} is there already, but its record {printable(self.path.name)} cannot be "
+                    f"{printable(self.target)} is there already, but its record {printable(self.path.name)} cannot be "
                     f"written ({reason_of(error)}): give the same command again once it can"
                 ) from error
         return True
@@ -131,7 +138,7 @@ class FilmRecord:
             self._save(engine=engine, counts=counts, has=has, statistics=statistics_of(report))
         except (OSError, OptionError) as error:
             report.failed.append(
-                f"{printable(self._target)} is complete, but its record {printable(self.path.name)} cannot be written "
+                f"{printable(self.target)} is complete, but its record {printable(self.path.name)} cannot be written "
                 f"({reason_of(error)}): give the same command again once it can"
             )
             progress(report.failed[-1])

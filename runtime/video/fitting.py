@@ -19,11 +19,11 @@ from starcast.runtime.video.report import FilmReport
 
 if TYPE_CHECKING:
     from starcast.runtime.video.film import Item
-    from starcast.runtime.video.frames import Beside
+    from starcast.runtime.video.frames import Beside, Stored
 
 
 def fit_frames(
-    items: Iterable[Item], source: Film, geometry: Geometry, report: FilmReport
+    items: Iterable[Item | Stored], source: Film, geometry: Geometry, report: FilmReport
 ) -> Iterator[RgbFrame | Beside]:
     """Frames as RGB, upright, with square pixels, fitted to the model."""
     scaler = VideoReformatter()

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+
+@dataclass(frozen=True)
+class Stored:
+    """Stands in the place of a frame that an earlier, interrupted run has encoded (segments.py)."""
+
+
 if TYPE_CHECKING:  # only the type checker knows a packet's stream type
     from av.packet import Packet
 
     from starcast.runtime.video.film import Sound
     from starcast.runtime.video.geometry import Placing
 
-    Beside = Sound | Packet[Any]
+    Beside = Sound | Packet[Any] | Stored
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.runtime.faces.sight import Sight
 from starcast.runtime.stages import Batches, batched_among
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.faces import (
@@ -22,9 +21,9 @@ from starcast.runtime.video.faces import (
     put_faces_back,
     translate_faces,
 )
-from starcast.runtime.video.film import Film
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.match_colour import matching
+from starcast.runtime.video.memory import remember
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.recursion import Recursion
 from starcast.runtime.video.report import FilmReport
@@ -38,28 +37,26 @@ _FEW = 2  # whole frames between the stages of faces: they may be large
 
 @contextmanager
 def translating(
-    frames: Iterable[RgbFrame | Beside], film: Film, model: FilmModel, options: VideoOptions, report: FilmReport
-) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
+    frames: Iterable[RgbFrame | Beside], model: FilmModel, options: VideoOptions, report: FilmReport
+) -> Iterator[Iterator[RgbFrame | Beside]]:
     """The stage that translates whole frames."""
-    with report.ahead(
-        translate_frames(frames, model, model.batch(options.batch), report, keep_sources=options.smooth > 0), "run"
-    ) as translations:
+    batch = model.batch(options.batch)
+    translated = translate_frames(frames, model, batch, report, keep_sources=options.smooth > 0)
+    with report.ahead(_remember_model(translated, model), "run") as translations:
         yield translations
 
 
 @contextmanager
 def translating_faces(
-    frames: Iterable[RgbFrame | Beside], film: Film, model: FilmModel, options: VideoOptions, report: FilmReport,
-    sight: Sight,
-) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
+    frames: Iterable[RgbFrame | Beside], model: FilmModel, options: VideoOptions, report: FilmReport, faces: FilmFaces
+) -> Iterator[Iterator[RgbFrame | Beside]]:
     """The stages that find the faces in frames, translate them, and put them back."""
-    size, batch = model.translator.size[0], model.batch(options.batch)
+    batch = model.batch(options.batch)
     run = matching(model) if options.match_colour else model
-    faces = FilmFaces(sight, size, film.rate, film.time_base, steady=options.steady, every=options.faces == "all")
     with (
         report.ahead(find_faces(frames, faces, report), ALIGN, _FEW) as found,
         report.ahead(translate_faces(found, run, batch, report), "run", _FEW) as translated,
-        report.ahead(put_faces_back(translated, report), PUT_BACK, _FEW) as translations,
+        report.ahead(_remember_model(put_faces_back(translated, report), model), PUT_BACK, _FEW) as translations,
     ):
         yield translations
 
@@ -94,6 +91,11 @@ class FilmModel:
         self._styles.restore(state)
         if self._recursion is not None:
             self._recursion.restore(state)
+
+
+def _remember_model(items: Iterable[RgbFrame | Beside], model: FilmModel) -> Iterator[RgbFrame | Beside]:
+    for item in items:
+        yield remember(item, "model", model) if isinstance(item, RgbFrame) else item
 
 
 def translate_frames(

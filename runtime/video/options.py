@@ -15,6 +15,7 @@ from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input_options import InputOptions
 from starcast.runtime.video.key_times import parse_duration
 from starcast.runtime.video.recursion_options import RecursionOptions
+from starcast.runtime.video.restart_options import RestartOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
 from starcast.runtime.video.timeline_options import SHORTEST_STEP, KeyOptions, TimelineOptions
 from starcast.runtime.video.trim_options import TrimOptions
@@ -24,7 +25,7 @@ _USUAL_FIT = "crop"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
+class FilmOptions(EncodingOptions, EngineChoice, RestartOptions, StatisticsOptions):
     """How the frames of `video` and `morph` are translated and written."""
 
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)

@@ -9,21 +9,26 @@ Packets of sound travel in the same queues. The queues limit how many frames are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starcast.errors import printable
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.fitting import fit_frames
-from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.frames import RgbFrame, Stored
 from starcast.runtime.video.geometry import Geometry
 from starcast.runtime.video.image_sequence_output import output_path
+from starcast.runtime.video.memory import Memory, restore
 from starcast.runtime.video.outputs import open_sink
+from starcast.runtime.video.parts import Parts
 from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.segments import end_segments, pass_stored
+from starcast.runtime.video.sink import cannot_be_written
+from starcast.signals import undisturbed
 
 if TYPE_CHECKING:
     from starcast.runtime.video.animated_output import FromFilm
@@ -34,13 +39,20 @@ if TYPE_CHECKING:
 
 
 class Opening(NamedTuple):
-    """What a film is written with: `size` is that of its frames, `mark` the line that says how it was made."""
+    """What a film is written with: `size` is that of its frames, `mark` the line that says how it was made.
+
+    `origin`: all facts that decide over its frames; an interrupted film goes on if they are the same, unless `restart`.
+    `memories`: what the stages remember, by their names.
+    """
 
     target: Path
     size: tuple[int, int]
     encoding: EncodingOptions
     mark: str
     metadata: bool
+    origin: Mapping[str, Any]
+    restart: bool
+    memories: Mapping[str, Memory]
 
 
 def write_film(
@@ -55,6 +67,7 @@ def write_film(
     `making` opens the stages between; frames and packets go through it."""
     with (
         report.measured(),
+        keeping_parts(opening, bar) as parts,
         output_path(opening.target) as part,
         open_sink(
             part,
@@ -66,21 +79,27 @@ def write_film(
             source=source,
             mark=opening.mark,
             metadata=opening.metadata,
+            parts=parts,
         ) as sink,
     ):
+        _go_on(parts, sink, opening)
         _tell([*notes_on(source), *sink.notes], report, bar)
         known, told = len(sink.notes), len(source.changes)
+        if parts.note:
+            bar.print(parts.note)
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode), is_frame)
+        begin = parts.frames
         with (
-            report.ahead(decoded, "decode") as frames,
-            report.ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
+            report.ahead(pass_stored(decoded, begin), "decode") as frames,
+            report.ahead(end_segments(fit_frames(frames, source, geometry, report), begin), "fit") as ready,
             making(ready) as made,
         ):
             for item in made:
                 with report.timed("encode", frames=int(isinstance(item, RgbFrame))):
                     sink.write(item)
-                if isinstance(item, RgbFrame):
+                if isinstance(item, RgbFrame | Stored):
                     report.frames += 1
+                    report.stored += isinstance(item, Stored)
                     bar.advance()
                 if len(source.changes) > told:  # from here on
                     _tell([f"{source.name} {clause}" for clause in source.changes[told:]], report, bar)
@@ -92,6 +111,35 @@ def write_film(
 def is_frame(item: object) -> bool:
     """Whether a decoded item is a frame, and not sound or a packet."""
     return isinstance(item, Frame)
+
+
+@contextmanager
+def keeping_parts(opening: Opening, bar: ProgressBar) -> Iterator[Parts]:
+    """The parts of a film. They are removed when the block ends; after an error they stay, if a segment is whole."""
+    parts = Parts(opening.target)
+    try:
+        yield parts
+    except BaseException:
+        with undisturbed():
+            if parts.has_begun and not (parts.frames and opening.origin["content"]):
+                parts.discard()
+            elif parts.has_begun:
+                bar.print(
+                    f"{printable(opening.target)}: {parts.frames} frames are done and stay; the same command goes on "
+                    "from there"
+                )
+        raise
+    with undisturbed():
+        parts.discard()
+
+
+def _go_on(parts: Parts, sink: Sink | FromFilm, opening: Opening) -> None:
+    try:
+        parts.begin({**opening.origin, "encoder": dict(sink.encoder)}, anew=opening.restart)
+    except OSError as error:
+        raise cannot_be_written(printable(opening.target), error) from error
+    if parts.frames:
+        restore(opening.memories, parts.state)
 
 
 def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:

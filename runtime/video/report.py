@@ -30,6 +30,7 @@ class FilmReport:
     target: Path
     seconds: dict[str, float]  # by stage, over all frames
     frames: int = 0
+    stored: int = 0  # frames that an earlier, interrupted run has made
     faceless: int = 0  # frames in which no face was found
     wall_s: float = 0.0  # from the first frame to the last byte, without starting the engine
     cpu_s: float = 0.0  # of all threads of this process, in that time
@@ -95,7 +96,7 @@ class FilmReport:
 
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds per frame in each stage. Stages overlap: their sum is more than the time a frame takes."""
-        return {stage: 1000 * total / max(1, self.frames) for stage, total in self.seconds.items()}
+        return {stage: 1000 * total / max(1, self.frames - self.stored) for stage, total in self.seconds.items()}
 
     def summary(self) -> str:
         """Two lines: what was written; milliseconds per stage and frames per second. One, if the film was there."""
@@ -104,7 +105,7 @@ class FilmReport:
         stages = ", ".join(
             f"{stage} {ms:.1f}{self.extra.within(stage, self.frames)}" for stage, ms in self.stage_ms().items()
         )
-        rate = self.frames / self.wall_s if self.wall_s else 0.0
+        rate = (self.frames - self.stored) / self.wall_s if self.wall_s else 0.0
         return (
             f"{printable(self.target)}: {self.frames} frames in {self.wall_s:.1f} s.\n"
             f"Milliseconds per frame: {stages}. {rate:.1f} frames/s."

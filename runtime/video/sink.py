@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from starcast.runtime.video.containers import muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.film_record import MARK
-from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.frames import RgbFrame, Stored
 from starcast.runtime.video.metadata import (
     ANY_ENTRY,
     carry_over,
@@ -33,7 +33,13 @@ from starcast.runtime.video.metadata import (
     needs_any_entry,
     only_language,
 )
+from starcast.runtime.video.parts import Parts, folder_of, refuse_foreign
+from starcast.runtime.video.segments import Segments
 from starcast.runtime.video.tracks import Tracks, tracks_for
+
+# how long sound may wait in the muxer for the frames of its time, which come a segment at a time; more is written, so
+# that a film of few frames a minute does not keep its sound in memory
+_WAIT_US = "30000000"
 
 
 class Sink:
@@ -41,6 +47,8 @@ class Sink:
 
     Sound and subtitles come from `source`, and so do chapters and metadata, unless `metadata` is False. `notes` says
     what becomes of them, and is complete after the block. Raises VideoError, which names `name`.
+
+    Frames are encoded in segments, which lie in `parts`; without `parts`, in a folder that goes with the block.
     """
 
     def __init__(
@@ -55,7 +63,12 @@ class Sink:
         source: Film | None = None,
         mark: str | None = None,
         metadata: bool = True,
+        parts: Parts | None = None,
     ) -> None:
+        self._parts, self._own_parts = parts, None if parts is not None else Parts(path)
+        encoding = complete(encoding, path)
+        self._how = size, rate, time_base, encoding
+        self._segments: Segments | None = None
         self._keeps_metadata = metadata
         self._name, self._path, self._source = name, path, source
         self.refused = 0
@@ -69,32 +82,60 @@ class Sink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            with contextlib.suppress(av.FFmpegError):  # the caller deletes the file
-                self._container.close()
-            return
-        with self._writing():
-            try:
-                for packets in (self._encoder.flush(), *(track.flush() for track in self.tracks.by_index.values())):
-                    self._mux(packets)
-            finally:
-                self._container.close()
-            self.notes += [*self.tracks.final_notes(), *self._metadata_notes()]
+        try:
+            if kind is not None:
+                if self._segments is not None:
+                    self._segments.abandon(kind, error, trace)
+                with contextlib.suppress(av.FFmpegError):  # the caller deletes the file
+                    self._container.close()
+                return
+            with self._writing():
+                try:
+                    for packets in (
+                        self._encoded.flush(),
+                        *(track.flush() for track in self.tracks.by_index.values()),
+                    ):
+                        self._mux(packets)
+                finally:
+                    self._container.close()
+                self.notes += [*self.tracks.final_notes(), *self._metadata_notes()]
+        finally:
+            if self._own_parts is not None:
+                self._own_parts.discard()
 
-    def write(self, item: RgbFrame | Sound | Packet[Any]) -> None:
-        """Add the next frame, sound or packet.
+    @property
+    def encoder(self) -> Mapping[str, str]:
+        """What decides over the bytes of a segment, besides its frames."""
+        context = self._encoder.stream.codec_context
+        return {"name": context.name, "extradata": (context.extradata or b"").hex()}
+
+    def write(self, item: RgbFrame | Stored | Sound | Packet[Any]) -> None:
+        """Add the next frame, sound or packet. A frame may be stored in the parts already; such frames come first.
 
         Packets that the muxer refuses are damaged sound: they are dropped and counted in `refused`. The error may come
         with a later packet of another stream, because the muxer sorts packets before it reads them.
         """
         with self._writing():
             if isinstance(item, RgbFrame):
-                self._mux(self._encoder.encode(item.pixels, item.pts, item.duration, item.alpha))
+                self._mux(self._encoded.write(item))
+                return
+            if isinstance(item, Stored):
+                self._mux(self._encoded.pass_stored())
                 return
             index = item.stream if isinstance(item, Sound) else item.stream.index
             track = self.tracks.by_index.get(index)
             if track is not None:
                 self._mux(track.write(item.frame if isinstance(item, Sound) else item))
+
+    @property
+    def _encoded(self) -> Segments:
+        if self._segments is None:
+            if self._own_parts is not None:
+                self._own_parts.begin({})
+            parts = self._parts or self._own_parts
+            assert parts is not None
+            self._segments = Segments(parts, self._encoder.stream, *self._how)
+        return self._segments
 
     def _metadata_notes(self) -> list[str]:
         if self._source is None or not self._keeps_metadata:
@@ -122,12 +163,12 @@ class Sink:
         source: Film | None,
         mark: str | None,
     ) -> None:
-        container_format, encoding = container_of(path), complete(encoding, path)
+        container_format = container_of(path)
         metadata = kept_metadata(source.metadata) if source is not None and self._keeps_metadata else {}
         flags = (ANY_ENTRY,) if needs_any_entry(container_format, metadata) else ()
         container: OutputContainer = av.open(
             str(path.resolve()), "w", format=container_format,
-            container_options=muxer_options(container_format, time_base, *flags),
+            container_options={**muxer_options(container_format, time_base, *flags), "max_interleave_delta": _WAIT_US},
         )  # fmt: skip
         try:
             self._encoder = VideoEncoder(container, *size, rate, time_base, encoding)
@@ -159,10 +200,13 @@ class Sink:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{self._name} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
-            ) from error
+        except (av.FFmpegError, OSError) as error:
+            raise cannot_be_written(self._name, error) from error
+
+
+def cannot_be_written(name: str, error: OSError | av.FFmpegError) -> VideoError:
+    """The error for a film that the system did not let us write."""
+    return VideoError(f"{name} cannot be written ({reason_of(error)}): free some disk space, or choose another -o")
 
 
 def check_target(target: Path, source: Path | None) -> None:
@@ -185,6 +229,7 @@ def check_target(target: Path, source: Path | None) -> None:
         raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
     refuse_to_write_into(target)
     refuse_foreign_record(record_beside(target))
+    refuse_foreign(folder_of(target))
 
 
 def _is_same(target: Path, source: Path) -> bool:

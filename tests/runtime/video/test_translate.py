@@ -158,8 +158,8 @@ def test_an_error_in_any_stage_ends_the_whole_and_leaves_nothing(
 ):
     original = getattr(room, stage)
 
-    def failing(*arguments):
-        for number, item in enumerate(original(*arguments)):
+    def failing(*arguments, **settings):
+        for number, item in enumerate(original(*arguments, **settings)):
             if number == 20:
                 raise error("in the middle")
             yield item

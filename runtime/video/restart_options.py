@@ -1,0 +1,16 @@
+"""What becomes of an interrupted film: the options of `video` and `morph` that say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starcast.options import CheckedOptions, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartOptions(CheckedOptions):
+    """Whether a film goes on where an earlier run of the same command was interrupted."""
+
+    restart: bool = option(
+        False, "Start over. By default, an interrupted film goes on where it stopped when the same command is given."
+    )
