@@ -106,7 +106,10 @@ def _colours(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter)
     has_alpha = components in (2, 4) or frame.format.has_palette
     is_grey = frame.format.name.startswith(("gray", "ya8", "ya16"))
     if hdr.is_hdr(tags.transfer):
-        deep = _deep_grey(frame, scaler) if is_grey else _deep(frame, tags, name, scaler, has_alpha=has_alpha)
+        if is_grey:
+            deep = _dim(_deep_grey(frame, scaler), hdr.HEADROOM)
+        else:
+            deep = _deep(frame, tags, name, scaler, has_alpha=has_alpha, headroom=hdr.HEADROOM)
         pixels = hdr.tone_map(deep[..., :3], tags.primaries, tags.transfer, hdr.believe(tags.peak).nits)
         return _with_alpha(pixels, deep)
     if is_grey:
@@ -126,13 +129,15 @@ def _colours(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter)
     return pixels
 
 
-def _deep(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter, *, has_alpha: bool) -> NDArray[np.uint16]:
-    """RGB or RGBA, uint16 [H, W, 3 or 4], white and opaque at 65535."""
+def _deep(
+    frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter, *, has_alpha: bool, headroom: float = 1.0
+) -> NDArray[np.uint16]:
+    """RGB or RGBA, uint16 [H, W, 3 or 4], white at 65535 / `headroom`, opaque at 65535."""
     alpha = "a" if has_alpha else ""
     if not is_yuv(frame):
         planar = scaler.reformat(frame, format=f"gbr{alpha}p16le", dst_color_range=ColorRange.JPEG)
         green, blue, red, *rest = _planes(planar)
-        return np.asarray(cv2.merge([red, green, blue, *rest]), np.uint16)
+        return np.dstack([_dim(cv2.merge([red, green, blue]), headroom), *rest])
     matrix, value_range = matrix_of(tags, name), _range(tags)
     planar = scaler.reformat(  # only upsamples: matrix and range stay
         frame, format=f"yuv{alpha}444p16le", interpolation=_SCALER, src_colorspace=matrix, dst_colorspace=matrix,
@@ -140,7 +145,7 @@ def _deep(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter, *,
     )  # fmt: skip
     luma, blue, red, *rest = _planes(planar)
     equation = _equation(matrix, is_full=tags.is_full, bits=frame.format.components[0].bits)
-    rgb = cv2.transform(cv2.merge([luma, blue, red]), equation)  # in uint16, OpenCV rounds and clips
+    rgb = cv2.transform(cv2.merge([luma, blue, red]), equation / headroom)  # in uint16, OpenCV rounds and clips
     return np.asarray(np.dstack([rgb, *rest]) if rest else rgb, np.uint16)
 
 
@@ -178,6 +183,11 @@ def _deep_grey(frame: VideoFrame, scaler: VideoReformatter) -> NDArray[np.uint16
     if int(frame.color_range) == LIMITED:
         luma = np.clip((luma / 257.0 - 16) * (65535 / 219), 0, 65535).round().astype(np.uint16)
     return np.asarray(cv2.merge([luma] * 3), np.uint16)
+
+
+def _dim(pixels: Any, headroom: float) -> NDArray[np.uint16]:
+    """Pixels of 16 bits with white at 65535 / `headroom`."""
+    return np.asarray(pixels, np.uint16) if headroom == 1 else np.rint(pixels / headroom).astype(np.uint16)
 
 
 def _with_alpha(pixels: NDArray[np.uint8], deep: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -28,7 +28,8 @@ USUAL_PEAK = 1000  # cd/m², of displays that HDR is mastered on, where nothing 
 _BELIEVED = (10, 10000)  # cd/m²: PQ codes no more, and no film is darker
 _LEVELS = 65536
 _STRIP = 2**16  # pixels
-_LIMIT = 2  # of what zscale's table of the curve contains
+HEADROOM = 1.25  # signal of 65535: RGB that comes from YUV may exceed white
+_LIMIT = 2  # of zscale's table of the curve: what is above is as bright as this, and what is below minus this is 0
 _KR, _KB = 0.2126, 0.0722  # weights of red and blue in BT.709's luma
 _CONTENT_LIGHT = struct.Struct("=2I")  # AVContentLightMetadata: its maximum and the largest average of a frame
 _MASTERING = struct.Struct("=22i")  # AVMasteringDisplayMetadata: ten fractions, and whether the two kinds are there
@@ -94,7 +95,7 @@ def believe(stated: float) -> Peak:
 
 
 def tone_map(pixels: NDArray[np.uint16], primaries: int, transfer: int, peak: float) -> NDArray[np.uint8]:
-    """RGB uint16 [H, W, 3], white at 65535, with these tags (H.273), as BT.709 in uint8. `peak`: in cd/m².
+    """RGB uint16 [H, W, 3], white at 65535 / HEADROOM, with these tags (H.273), as BT.709 in uint8. `peak`: in cd/m².
 
     Primaries that are not stated (2) are BT.2020's.
     """
@@ -114,7 +115,7 @@ def _dim(channels: list[Any], peak: float) -> list[Any]:
     gain = _gain(brightest) / np.float32(_gain(peak) * peak)  # so that the curve has white at the peak
     for channel in channels:
         np.multiply(channel, gain, out=channel)
-        root = cv2.pow(np.minimum(np.abs(channel), _LIMIT), 1 / 2.4)
+        root = cv2.pow(np.minimum(np.abs(channel), _LIMIT), 1 / 2.4) * (channel > -_LIMIT)
         np.copysign(root, channel, out=channel)
     if any(channel.min() < 0 or channel.max() > 1 for channel in channels):
         channels = _clip(channels)
@@ -136,7 +137,7 @@ def _gain(light: Any) -> Any:
 @functools.lru_cache
 def _to_light(transfer: int) -> NDArray[np.float32]:
     """The light of each level of 16 bits, SDR's white at 1."""
-    signal = np.arange(_LEVELS) / (_LEVELS - 1)
+    signal = np.linspace(0, HEADROOM, _LEVELS, dtype=np.float64)
     return (_pq(signal) if transfer == PQ else _hlg(signal)).astype(np.float32)
 
 

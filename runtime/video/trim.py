@@ -42,6 +42,8 @@ class Trimmed(FilmView):
     start_s: Fraction = Fraction(0)
     is_trimmed: bool = True
     lasts_s: Fraction | None = None
+    ends_early: bool = False
+    is_followed: bool = False
 
     def __init__(self, film: Film, begin_s: Fraction, end_s: Fraction | None) -> None:
         super().__init__(film)
@@ -70,6 +72,7 @@ class Trimmed(FilmView):
         sounds = {stream.index for stream in self.film.others if stream.type == "audio"}
         before: Frame | None = None
         kept = 0
+        is_whole = False
         with closing(_generator(self.film.read(audio_to_decode))) as items:
             for item in items:
                 if not isinstance(item, Frame):
@@ -87,6 +90,7 @@ class Trimmed(FilmView):
                     kept += 1
                     yield self._moved(item, time_s)
                 else:
+                    is_whole = True
                     if before is not None and not kept:
                         kept += 1
                         yield self._held(before, self._end_s)
@@ -95,6 +99,8 @@ class Trimmed(FilmView):
                         break
                 if kept:
                     before = None
+        if not is_whole:  # what lies behind the part is nobody's loss
+            self.ends_early, self.is_followed = self.film.ends_early, self.film.is_followed
         if before is not None and not kept and self._shown_until(before) > self._begin_s:
             kept += 1
             yield self._held(before, self._shown_until(before))

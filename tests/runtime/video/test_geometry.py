@@ -49,9 +49,12 @@ def test_a_model_that_changes_nothing_gives_the_frame_back(mode, height, width, 
     size = (height, width) if mode == "native" else (32, 32)
     back = passed(Geometry(size, mode, (height, width)), frame, feather).astype(int)
     flat = max(height, width) / 32 / 2  # pixels at the border that half a pixel of the model covers
-    limit = 1.5 + (0.5 + 0.25) * flat
+    # the frame and the result are rounded once, the model's image twice, which cubic interpolation amplifies by 1.375
+    # in each direction: 0.5 + 1.9 + 0.5, so whole levels differ by 2 at most
+    limit = 2.9 + (0.5 + 0.25) * flat
     inner = (slice(height // 16 + 4, -height // 16 - 4), slice(width // 16 + 4, -width // 16 - 4))
-    assert np.abs(back - frame)[inner].max() <= 1
+    assert np.abs(back - frame)[inner].max() <= 2
+    assert np.abs(back - frame)[inner].mean() <= 0.6  # half a pixel of the model would be up to 1.5
     assert np.abs(back - frame).max() <= limit
 
 

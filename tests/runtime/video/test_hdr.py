@@ -87,6 +87,12 @@ def test_colour_bars_are_mapped_as_zscale_maps_them(transfer):
     assert np.abs(mapped - np.array(MAPPED[transfer])).max() <= 3
 
 
+@pytest.mark.parametrize(("transfer", "expected"), [(PQ, [0, 235, 218]), (HLG, [0, 223, 220])])
+def test_a_green_above_white_is_not_cut_off_before_it_is_mapped(transfer, expected):
+    coded = [np.full((16, BAR), level, np.uint16) for level in (752, 616, 64)]  # cyan of FFmpeg's smptehdbars
+    assert np.abs(seen(frame_of(coded, "yuv444p10le"), transfer) - expected).max() <= 3
+
+
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_rgb_and_grey_are_mapped_like_yuv(transfer):
     coded = np.rint(np.repeat(RAMP[:, 0], BAR) * 1023).astype(np.uint16)

@@ -321,3 +321,14 @@ def test_a_part_at_another_rate_goes_with_every_geometry(tiny_bundle, make_clip,
     assert film.samples[0] == pytest.approx(0.4 * RATE, abs=2048)
     width = WIDTH * 2 if changes.get("layout") == "side-by-side" else WIDTH
     assert (film.video["height"], film.video["width"]) == (HEIGHT, width)
+
+
+@pytest.mark.parametrize(("end", "is_whole"), [("1", True), ("3.9", False)])
+def test_damage_behind_the_part_is_no_failure(make_clip, tiny_bundle, tmp_path, end, is_whole):
+    noise = np.random.default_rng(0)
+    images = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
+    clip = make_clip("in.mkv", frames=100, images=images)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(end=end), **QUIET)
+    assert (report.failed == []) == is_whole
+    assert (report.frames == 25) == is_whole
