@@ -9,25 +9,15 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from starcast.errors import ImageError
 from starcast.images import formats
-from starcast.images.multi_image import several_in
-from starcast.images.read import open_image
 from starcast.runtime.folder.lists import LIST_SUFFIX
 from starcast.runtime.folder.patterns import is_pattern
 from starcast.runtime.folder.sources import FoundSources, Kind, find_sources, is_video
 from starcast.runtime.record import read_runs, record_beside
+from starcast.runtime.video.film_kinds import ANIMATED, SUFFIXES, is_animated
 from starcast.runtime.video.film_record import read_mark
 from starcast.runtime.video.sequence_files import is_sequence, name_of
 
-# what cameras, phones, editors and broadcasters write
-SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".m2ts", ".mts",
-    ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".dv", ".y4m", ".mjpeg", ".mjpg", ".nut", ".gxf",
-    ".ivf", ".h264", ".264", ".hevc", ".h265", ".265", ".rm", ".rmvb", ".wtv",
-})  # fmt: skip
-_ANIMATED = frozenset({".gif", ".png", ".apng", ".webp", ".avif"})
-_ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # Pillow's names
 _SOUND = frozenset({".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mka", ".mp3", ".aac", ".wav", ".flac", ".aif", ".aiff"})
 
 
@@ -48,18 +38,9 @@ def _is_film(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return True
-    if suffix in _ANIMATED:
+    if suffix in ANIMATED:
         return _is_regular(path) and is_animated(path)
     return suffix not in _SOUND and not formats.has_image_suffix(suffix) and is_video(path)
-
-
-def is_animated(path: Path) -> bool:
-    """Whether a file is an animation, not a still image."""
-    try:
-        with open_image(path) as (image, _):
-            return image.format in _ANIMATED_FORMATS and several_in(image) is not None
-    except ImageError:
-        return False
 
 
 def _is_regular(path: Path) -> bool:

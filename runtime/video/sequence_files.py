@@ -12,6 +12,7 @@ from pathlib import Path
 from starcast.absence import absence_of
 from starcast.errors import ImageError, OptionError, printable, reason_of
 from starcast.images import formats
+from starcast.runtime.video.film_kinds import SUFFIXES, is_animated
 
 _PATTERN = re.compile(r"%(?:0([1-9][0-9]?))?d", re.ASCII)  # printf's, as FFmpeg has it
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
@@ -93,8 +94,6 @@ def _is_folder_of_images(folder: Path) -> bool:
         files, _ = _names_in(folder)
     except ImageError:
         return False
-    from starcast.runtime.video.find_films import SUFFIXES, is_animated  # which itself asks for sequences
-
     images = sorted(filter(_is_image, files))
     holds_video = any(os.path.splitext(name)[1].lower() in SUFFIXES for name in files)  # noqa: PTH122
     return bool(images) and not holds_video and not is_animated(folder / images[0])
