@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from starcast.click_options import options_from, out_option
-from starcast.errors import OptionError
+from starcast.errors import OptionError, printable
 from starcast.path_types import FileOutput, LocalOrStream, LocalPath, Standard, name_in
 from starcast.runtime.cli import run
 from starcast.runtime.video.codecs import suffix_for
@@ -28,12 +28,21 @@ _container = click.option(
 
 
 @click.command("video")
-@click.argument("bundle", type=LocalPath())
-@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=LocalOrStream())
-@out_option("output", f"{_VIDEO}; for several sources, a folder.", kind=FileOutput(takes_stream=True))
+@click.argument("bundle", metavar="[BUNDLE]", required=False, type=LocalPath())
+@click.argument("sources", metavar="[SOURCE…]", nargs=-1, type=LocalOrStream())
+@out_option("output", f"{_VIDEO}; for several sources, a folder.", required=False, kind=FileOutput(takes_stream=True))
 @_container
+@click.option(
+    "--jobs", metavar="FILE", type=LocalPath(),
+    help="Translate what a YAML file lists: sources, styles, outputs and options. Options given beside --jobs hold for "
+    "every job.",
+)  # fmt: skip
 @options_from(VideoOptions)
-def video(bundle: Path, sources: tuple[Path | Standard, ...], output: str, **values: Any) -> int:
+@click.pass_context
+def video(
+    context: click.Context, /, bundle: Path | None, sources: tuple[Path | Standard, ...], output: str | None,
+    jobs: Path | None, **values: Any,
+) -> int:  # fmt: skip
     """Translate videos, keeping their sound and timing.
 
     A SOURCE is a video, a folder (searched with its subfolders), a pattern in quotes ('clips/*.mov'), or a list (.txt,
@@ -51,7 +60,23 @@ def video(bundle: Path, sources: tuple[Path | Standard, ...], output: str, **val
     Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
               starcast video my-model clip.mov -o out.mkv --domain dog --ref rex.jpg --fit pad
               starcast video my-model clips/ -o dogs/ --domain dog --ref rex.jpg
+              starcast video --jobs night.yaml
     """
+    if jobs is not None:
+        if sources:
+            extra = "-" if isinstance(sources[0], Standard) else printable(sources[0])
+            raise OptionError(f"--jobs lists the videos: leave out {extra}, or name it in the file")
+        if output == "-":
+            raise OptionError("-o - writes one video, and --jobs lists several: give -o a folder")
+        _refuse_container(values.pop("container"), output or "")
+        from starcast.runtime.video.jobs import run_jobs
+
+        given = {name: value for name, value in values.items() if _is_given(context, name)}
+        return run(run_jobs, jobs, bundle, output, given)
+    if bundle is None or not sources:
+        raise click.UsageError(f"Missing argument '{'BUNDLE' if bundle is None else 'SOURCE…'}'.", context)
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--out'.", context)
     from starcast.runtime.video.find_films import may_be_several
 
     container = values.pop("container")
@@ -79,6 +104,10 @@ def video(bundle: Path, sources: tuple[Path | Standard, ...], output: str, **val
     if output == "-":
         return _run_piped(lambda target, **tell: translate_video(bundle, paths[0], target, options, **tell), container)
     return run(translate_video, bundle, paths[0], _film_path(output, paths[0], options.codec), options)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 @click.command("morph")

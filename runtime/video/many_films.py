@@ -125,15 +125,19 @@ def make_films(
     groups = _group(report.outcomes)
     in_order = [outcome for group in groups for outcome in group]
     notify = partial(watcher.update, report.outcomes) if watcher is not None else _ignore
+    say = [progress]  # while there is a bar, its way to print
+
+    def tell(line: str) -> None:
+        say[-1](line)
+
     with ExitStack() as closing:
-        makers = [
-            closing.enter_context(FilmMaker(group[0].task.bundle, _looks_of(group), progress)) for group in groups
-        ]
+        makers = [closing.enter_context(FilmMaker(group[0].task.bundle, _looks_of(group), tell)) for group in groups]
         _refuse_what_is_in_the_way(groups, makers)
         expected = [expected_frames(outcome.task.source) for outcome in in_order]
         can_be_raised = len(_looks_of(in_order)) == 1
         try:
             with TotalBar(expected, "frames", "video", show=show_progress, progress=progress) as bar:
+                say.append(bar.print)
                 numbered = enumerate(in_order)
                 for group, maker in zip(groups, makers, strict=True):
                     for number, outcome in islice(numbered, len(group)):
@@ -151,6 +155,7 @@ def make_films(
             progress(f"{done} of {len(tasks)} videos are done: run the same command again to go on")
             raise
         finally:
+            say[1:] = []
             notify(is_last=True)
     _tell(report, progress)
     return report
