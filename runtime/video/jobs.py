@@ -20,6 +20,7 @@ from starcast.runtime.video.job_file import Job, Mistakes, read_jobs
 from starcast.runtime.video.many_films import FilmsReport, Task, check_tasks, make_films
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.sink import check_target
+from starcast.runtime.video.summary import Summary
 from starcast.runtime.video.translate_many import film_paths, is_file_name
 
 
@@ -64,7 +65,7 @@ def run_jobs(
         progress(line)
     check_tasks(tasks)
     with hold_folder(folder):
-        return make_films(tasks, progress=progress, show_progress=show_progress)
+        return make_films(tasks, Summary(folder, progress), progress=progress, show_progress=show_progress)
 
 
 class _Planner:

@@ -20,6 +20,7 @@ from starcast.runtime.video.find_films import find_films
 from starcast.runtime.video.many_films import FilmsReport, Task, check_tasks, make_films
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.summary import Summary
 from starcast.runtime.video.translate import translate_video
 
 
@@ -65,7 +66,7 @@ def translate_videos(
     tasks = [Task(bundle, look, source.path, target) for source, target in zip(found.sources, places, strict=True)]
     check_tasks(tasks)
     with hold_folder(folder):
-        many = make_films(tasks, progress=progress, show_progress=show_progress)
+        many = make_films(tasks, Summary(folder, progress), progress=progress, show_progress=show_progress)
     many.problems = list(found.problems)
     return many
 

@@ -66,13 +66,17 @@ def _smaller(command: str) -> str:
 
 
 def _steps(page: Path) -> list[tuple[str, str]]:
-    """What a page shows and is run, in its order."""
-    run = [block for block in blocks_of(page) if block.reason is None and block.language in ("sh", "python")]
-    return [
-        (block.language, step)
-        for block in run
-        for step in (map(_smaller, block.commands) if block.language == "sh" else [block.text])
-    ]
+    """What a page shows and is run, in its order. A YAML file, whose name its first line says, is written."""
+    steps: list[tuple[str, str]] = []
+    for block in blocks_of(page):
+        if block.reason is None and block.language == "sh":
+            steps += [("sh", _smaller(command)) for command in block.commands]
+        elif block.reason is None and block.language == "python":
+            steps.append(("python", block.text))
+        elif block.language == "yaml":
+            name = block.text.splitlines()[0].removeprefix("# ")
+            steps.append(("python", f"from pathlib import Path\nPath({name!r}).write_text({block.text!r}, 'utf-8')"))
+    return steps
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +127,7 @@ def test_what_a_page_shows_runs_in_its_order(after_readme, traces, tmp_path, pag
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_has_a_language_so_that_it_is_run_or_says_why_not(page):
-    assert {block.language for block in blocks_of(page)} <= {"sh", "python", "text", "json"}
+    assert {block.language for block in blocks_of(page)} <= {"sh", "python", "text", "json", "yaml"}
     assert len(blocks_of(page)) * 2 == page.read_text(encoding="utf-8").count("```")
 
 
