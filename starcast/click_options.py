@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,25 @@ class StarcastOption(click.Option):
             super().add_to_parser(parser, ctx)
         if names or self.aliases:
             parser.add_option(obj=self, opts=[*names, *self.aliases], dest=self.name, action=action, nargs=self.nargs)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows its options below headings. `headings`: each with the parameters that it is above."""
+
+    def __init__(self, *arguments: Any, headings: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.headings = headings
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = {parameter.name: parameter.get_help_record(ctx) for parameter in self.get_params(ctx)}
+        for heading, names in self.headings.items():
+            records = [record for name in names if (record := lines.pop(name, None)) is not None]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+        rest = [record for record in lines.values() if record is not None]
+        with formatter.section("Help"):
+            formatter.write_dl(rest)
 
 
 def options_from(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from starcast.click_options import options_from, out_option
+from starcast.click_options import GroupedCommand, options_from, out_option
 from starcast.errors import OptionError, printable
 from starcast.path_types import FileOutput, LocalOrStream, LocalPath, Standard, name_in
 from starcast.runtime.cli import run
@@ -21,13 +21,39 @@ _VIDEO = (
 )
 
 
+_ENGINE = ("backend", "precision", "batch", "threads", "memory", "remeasure")
+_ENCODING = ("codec", "crf", "bitrate", "preset", "pixel_format", "hardware")
+_LABELS = ("set", "unset", "flip", "has", "labels")
+_RECURSION = ("recursion", "recursion_zoom", "recursion_shift", "recursion_rotate", "recursion_shear")
+VIDEO_HEADINGS = {
+    "What to translate": ("output", "container", "jobs", "overwrite", "restart", "statistics"),
+    "Style": ("domain", "seed", "ref", "psi"),
+    "Style of models steered by labels": _LABELS,
+    "Style over time": ("style_keys", "refs", "seeds", "frames_per_step", "loop", *_RECURSION, "smooth"),
+    "Frame": ("fit", "keep_size", "roi", "feather", "layout", "split_at", "opacity", "match_colour"),
+    "Faces": ("align", "faces", "steady", "landmarks", "mean"),
+    "Time": ("start", "end", "fps"),
+    "Input": ("stream", "hdr", "deinterlace", "keep_alpha", "metadata", "max_pixels"),
+    "Encoding": _ENCODING,
+    "Engine": _ENGINE,
+}
+MORPH_HEADINGS = {
+    "What to render": ("output", "container", "fit", "official", "overwrite", "restart", "statistics"),
+    "Styles": ("domain", "refs", "seeds", "psi", "style_keys"),
+    "Styles of models steered by labels": _LABELS,
+    "Time": ("fps", "frames_per_step", "duration"),
+    "Recursion": _RECURSION,
+    "Encoding": _ENCODING,
+    "Engine": _ENGINE,
+}
+
 _container = click.option(
     "--container", type=click.Choice(("mkv", "webm", "mp4", "mov", "gif", "webp", "png")),
     help="Container of what -o - writes to standard output. Default: mkv.",
 )  # fmt: skip
 
 
-@click.command("video")
+@click.command("video", cls=GroupedCommand, headings=VIDEO_HEADINGS)
 @click.argument("bundle", metavar="[BUNDLE]", required=False, type=LocalPath())
 @click.argument("sources", metavar="[SOURCE…]", nargs=-1, type=LocalOrStream())
 @out_option("output", f"{_VIDEO}; for several sources, a folder.", required=False, kind=FileOutput(takes_stream=True))
@@ -110,7 +136,7 @@ def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-@click.command("morph")
+@click.command("morph", cls=GroupedCommand, headings=MORPH_HEADINGS)
 @click.argument("bundle", type=LocalPath())
 @click.argument("sources", metavar="[SOURCE…]", nargs=-1, type=LocalPath())
 @out_option("output", f"{_VIDEO}; without a source or with several, for video.mp4.", kind=FileOutput(takes_stream=True))

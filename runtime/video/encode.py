@@ -55,7 +55,7 @@ class VideoEncoder:
     """One stream of `container`, BT.709. `encoding` is complete (`codecs.complete`). Sides that the chroma does not
     divide are padded. Raises VideoError if the encoder refuses frames of this size.
 
-    A frame's colours are converted in a thread, while the frame before it is encoded: a sixth of the encoder's time.
+    A frame's colours are converted in a thread, while the frame before it is encoded.
     """
 
     def __init__(

@@ -12,5 +12,5 @@ class RestartOptions(CheckedOptions):
     """Whether a film goes on where an earlier run of the same command was interrupted."""
 
     restart: bool = option(
-        False, "Start over. By default, an interrupted film goes on where it stopped when the same command is given."
+        False, "Start over. By default, the same command goes on where an interrupted video stopped."
     )

@@ -9,11 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 from starcast.images.write import write_image
+from starcast.runtime.video import cli
 
 
 def starcast(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -122,3 +124,11 @@ def test_no_video_is_written_into_a_bundle(clip, tiny_bundle, tmp_path):
     done = starcast("video", bundle, clip, "-o", bundle, "--domain", "cat", "--seed", "7")
     assert (done.returncode, done.stderr) == (2, f"Error: {bundle} is a bundle: choose another -o\n")
     assert sorted(bundle.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", [cli.video, cli.morph], ids=lambda command: command.name)
+def test_every_option_of_a_video_has_a_heading_in_the_help(command):
+    named = [name for names in command.headings.values() for name in names]
+    options = {parameter.name for parameter in command.params if isinstance(parameter, click.Option)}
+    assert len(named) == len(set(named))
+    assert set(named) == options
