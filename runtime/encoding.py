@@ -83,7 +83,7 @@ class EncodingOptions(CheckedOptions):
 
     hardware: str = option(
         NONE, "Encode on a GPU or another chip: faster, in larger files. auto takes the first that works; without one, "
-        "the CPU encodes, and a message says why.", choices=HARDWARE,
+        "the CPU encodes, and a message shows why.", choices=HARDWARE,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -80,7 +80,7 @@ FILMS = {
     "put back": Film("out.mp4", ("--keep-size",)),
     "beside the source": Film("out.mkv", ("--layout", "side-by-side", "--match-colour", "--keep-size")),
     "a part of the frame": Film("out.mp4", ("--roi", "10,10,64,64")),
-    "a part of the film": Film("out.mp4", ("--start", "1.5", "--end", "9")),
+    "a part of the video": Film("out.mp4", ("--start", "1.5", "--end", "9")),
     "another rate": Film("out.mp4", ("--fps", "29.97")),
     "interlaced": Film("out.mp4", source="film.mkv", sound="flac", is_interlaced=True),
     "lossless": Film("out.mkv", ("--codec", "ffv1")),
@@ -95,8 +95,8 @@ FILMS = {
 class KillOptions(CheckedOptions):
     """How often, and where the results go."""
 
-    kills: int = option(200, "Kills in all; each film gets its share.", minimum=len(FILMS))
-    frames: int = option(400, "Frames of each film.", minimum=4 * SEGMENT_FRAMES)
+    kills: int = option(200, "Kills in all; each video gets its share.", minimum=len(FILMS))
+    frames: int = option(400, "Frames of each video.", minimum=4 * SEGMENT_FRAMES)
     backend: str = flags.backend("onnxruntime", "The engine that translates.")
     seed: int = flags.seed(0)
     json: Path | None = flags.out(
@@ -121,7 +121,7 @@ def video_kills(bundle: Path, **values: Any) -> None:
             click.echo(f"{name}: {rows[-1]}")
     different = sum(row["different"] for row in rows)
     click.echo(tabulate(rows, headers="keys"))
-    click.echo(f"{sum(row['kills'] for row in rows)} kills, {different} films came out different")
+    click.echo(f"{sum(row['kills'] for row in rows)} kills, {different} videos came out different")
     if options.json is not None:
         write_result(options.json, {
             **provenance(threads=allowed_threads(), program=PROGRAM), "segment_frames": SEGMENT_FRAMES, "films": rows,

@@ -1,4 +1,4 @@
-"""Does the memory of `starcast video` stay flat over a long film?
+"""Does the memory of `starcast video` stay flat over a long video?
 
     python -m starcast.benchmarks.studies.video_memory my-model -o benchmarks/results/video-memory.json
 
@@ -90,7 +90,7 @@ def video_memory(bundle: Path, **values: Any) -> None:
     click.echo(f"{report.frames} frames, growth {growth:.1%}.")
     if options.json is not None:
         record = {
-            "question": "does the memory of `starcast video` stay flat over a long film?",
+            "question": "does the memory of `starcast video` stay flat over a long video?",
             "machine": provenance(threads=allowed_threads(), program=PROGRAM),
             "bundle": {"name": bundle.resolve().name, "sha256": opened.sha256},
             "frames": report.frames,

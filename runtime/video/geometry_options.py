@@ -40,7 +40,7 @@ class GeometryOptions(CheckedOptions):
         "(stacked), or the source left of --split-at and the translation right of it (split).", choices=LAYOUTS,
     )  # fmt: skip
     split_at: float = option(
-        HALF, "With --layout split, where the translation begins, as a share of the width.", minimum=0.0, maximum=1.0
+        HALF, "With --layout split, the share of the width at which the translation begins.", minimum=0.0, maximum=1.0
     )
     opacity: float = option(1.0, "Opacity of the translation over the source.", minimum=0.0, maximum=1.0)
     match_colour: bool = option(

@@ -27,7 +27,7 @@ class InputOptions(CheckedOptions):
         AUTO, "Deinterlace the frames that are flagged as interlaced, or leave all as they are.", choices=(AUTO, OFF)
     )
     stream: str | None = option(
-        None, "The video stream to translate, where a file has several: its number as ffprobe shows it, or v:0, v:1 … "
+        None, "The video stream to translate if a file has several: its number as ffprobe shows it, or v:0, v:1 … "
         "in order.", metavar="N",
     )  # fmt: skip
     fps: str | None = option(

@@ -205,14 +205,14 @@ def refuse_foreign(folder: Path) -> None:
         return
     try:
         if folder.is_symlink() or not folder.is_dir():
-            raise OptionError(in_the_way(folder, "no folder", of="the film's parts"))
+            raise OptionError(in_the_way(folder, "no folder", of="the video's parts"))
         # a kill may leave a folder without a journal, with an unfinished one in it
         names = [path.name for path in folder.iterdir() if not path.name.startswith((PARTIAL, LOCK))]
         if names and read_header(folder / _JOURNAL) is None:
-            raise OptionError(in_the_way(folder, "not written by starcast", of="the film's parts"))
+            raise OptionError(in_the_way(folder, "not written by starcast", of="the video's parts"))
     except OSError as error:
         raise OptionError(
-            f"{printable(folder)} cannot be used for the film's parts ({reason_of(error)}): move it away, or choose "
+            f"{printable(folder)} cannot be used for the video's parts ({reason_of(error)}): move it away, or choose "
             "another -o"
         ) from error
 

@@ -200,7 +200,7 @@ def test_a_strangers_folder_is_in_the_way_before_the_work_and_stays(make_clip, t
     folder = folder_of(tmp_path / "out.mp4")
     folder.mkdir()
     (folder / "000000.nut").write_text("mine")
-    with pytest.raises(OptionError, match=r"starcast-parts is in the way of the film's parts \(not written by"):
+    with pytest.raises(OptionError, match=r"starcast-parts is in the way of the video's parts \(not written by"):
         translate_video(tiny_bundle, make_clip("in.mp4"), tmp_path / "out.mp4", options(restart=True, overwrite=True))
     assert (folder / "000000.nut").read_text() == "mine"
 
