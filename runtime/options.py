@@ -158,7 +158,7 @@ class TranslateOptions(EngineChoice, FaceOptions, StyleOptions):
     fit: str = flags.fit(_USUAL_FIT, FITS)
     format: str = flags.image_format("Applies to translations written to a folder or to standard output.")
     quality: int | None = flags.quality()
-    keep_alpha: bool = flags.keep_alpha()
+    keep_alpha: bool = flags.keep_alpha("PNG and WebP")
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
     overwrite: bool = flags.overwrite()

@@ -147,11 +147,15 @@ def metadata(what: str) -> Any:
     )
 
 
-def keep_alpha() -> Any:
+def keep_alpha(formats: str) -> Any:
+    """`formats`: those that can be transparent."""
     return option(
-        False, "Make output as transparent as its source (PNG and WebP). Transparent areas are read as white either "
-        "way.",
-    )  # fmt: skip
+        False, f"Make output as transparent as its source: {formats}. Transparent areas are read as white either way."
+    )
+
+
+def fps(default: str | None, more: str) -> Any:
+    return option(default, _text("Frames per second, such as 24, 29.97 or 30000/1001.", more), metavar="RATE")
 
 
 def steady(more: str = "") -> Any:

@@ -45,7 +45,7 @@ class AlignOptions(EncodingOptions):
     steady: bool = flags.steady()
     format: str = flags.image_format("Applies to images written to a folder or to standard output.")
     quality: int | None = flags.quality()
-    keep_alpha: bool = flags.keep_alpha()
+    keep_alpha: bool = flags.keep_alpha("PNG and WebP")
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     overwrite: bool = flags.overwrite()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)

@@ -193,7 +193,7 @@ def _settings_of(run: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     bundle, options, styles = (run.get(key) for key in ("bundle", "options", "styles"))
     return fingerprint({
         "bundle": bundle.get("sha256") if isinstance(bundle, dict) else None,
-        "options": _without(_with_each_seed(options), (*_NOT_IN_THE_MARK, *_IN_THE_STYLES), usual),
+        "options": _without(_as_earlier_versions_wrote(options), (*_NOT_IN_THE_MARK, *_IN_THE_STYLES), usual),
         "styles": [style_identity(style) if isinstance(style, dict) else style for style in styles]
         if isinstance(styles, list) else None,
         **({"faces": run["faces"]} if "faces" in run else {}),
@@ -218,6 +218,10 @@ def _without(facts: Any, names: Sequence[str], usual: Mapping[str, Any]) -> Any:
     }
 
 
+def _as_earlier_versions_wrote(options: Any) -> Any:
+    return _with_plain_rate(_with_each_seed(options))
+
+
 def _with_each_seed(options: Any) -> Any:
     """Options in which `1-3` stands as `1,2,3` does, as earlier versions wrote it."""
     seeds = options.get("seeds") if isinstance(options, dict) else None
@@ -226,6 +230,17 @@ def _with_each_seed(options: Any) -> Any:
     try:
         return {**options, "seeds": [str(seed) for seed in parse_seeds(seeds, "--seeds")]}
     except OptionError:  # a record that was changed
+        return options
+
+
+def _with_plain_rate(options: Any) -> Any:
+    """Options in which `--fps 30` stands as 30.0, as earlier versions wrote it; ratios stay."""
+    rate = options.get("fps") if isinstance(options, dict) else None
+    if not isinstance(rate, str):
+        return options
+    try:
+        return {**options, "fps": float(rate)}
+    except ValueError:
         return options
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from starcast import flags
 from starcast.errors import OptionError, printable
 from starcast.options import CheckedOptions, option
 
@@ -30,14 +31,12 @@ class InputOptions(CheckedOptions):
         None, "The video stream to translate if a file has several: its number as ffprobe shows it, or v:0, v:1 … "
         "in order.", metavar="N",
     )  # fmt: skip
-    fps: str | None = option(
-        None, "Frames per second of the output, such as 24, 29.97 or 30000/1001: frames are dropped or repeated to "
-        "keep their times. A sequence of images has this rate. Default: each frame's own time; in a sequence, 25.",
-        metavar="RATE",
-    )  # fmt: skip
-    keep_alpha: bool = option(
-        False, "Make the video as transparent as its source. Transparent areas are read as white either way."
+    fps: str | None = flags.fps(
+        None,
+        "Frames are dropped or repeated to keep their times; a sequence of images has this rate. Default: each frame's "
+        "own time; in a sequence, 25.",
     )
+    keep_alpha: bool = flags.keep_alpha("WebM, ProRes 4444, FFV1, GIF, WebP and PNG")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -219,8 +219,7 @@ def _read_fitted(
 
 def _rate(options: MorphOptions) -> Fraction:
     """Frames per second."""
-    rate = Fraction(options.fps).limit_denominator(1001)
-    return rate / SLOWNESS if options.official else rate
+    return options.rate / SLOWNESS if options.official else options.rate
 
 
 def _write(

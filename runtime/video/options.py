@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from starcast import flags
 from starcast.errors import OptionError
@@ -12,7 +13,7 @@ from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
-from starcast.runtime.video.input_options import InputOptions
+from starcast.runtime.video.input_options import InputOptions, parse_rate
 from starcast.runtime.video.key_times import parse_duration
 from starcast.runtime.video.recursion_options import RecursionOptions
 from starcast.runtime.video.restart_options import RestartOptions
@@ -22,6 +23,7 @@ from starcast.runtime.video.trim_options import TrimOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 _USUAL_FIT = "crop"
+_SLOWEST, _FASTEST = 1, 240  # frames per second of a morph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +76,7 @@ class MorphOptions(FilmOptions, KeyOptions, RecursionOptions, LabelOptions):
     domain: str | None = flags.domain("cat,dog or all, with --seeds: each of these domains in turn.")
     psi: float = flags.psi()
     fit: str = flags.fit("stretch", FITS)
-    fps: float = option(
-        30.0, "Frames per second. --official halves it, as the official program does.", minimum=1.0, maximum=240.0
-    )
+    fps: str = flags.fps("30", "From 1 to 240. --official halves it, as the official program does.")
     duration: str | None = option(
         None, "Length of the video, such as 60s or 1:30. A smooth curve, without rests, leads through the styles.",
         metavar="TIME",
@@ -103,6 +103,13 @@ class MorphOptions(FilmOptions, KeyOptions, RecursionOptions, LabelOptions):
             raise OptionError("--official shows images of one size side by side: leave out --fit native")
         self.refuse_domain(self.domain)
         _ = self.chosen_seeds  # raises what is wrong with them
+        if not _SLOWEST <= self.rate <= _FASTEST:
+            raise OptionError(f"--fps takes {_SLOWEST} to {_FASTEST} frames per second here, not {self.fps}")
+
+    @property
+    def rate(self) -> Fraction:
+        """The frames per second, exactly."""
+        return parse_rate(self.fps)
 
     @property
     def chosen_seeds(self) -> list[int]:

@@ -49,7 +49,9 @@ class Spline:
         """The vectors at `times` [N], [N, …]: at the time of a key exactly that key's."""
         wanted = np.atleast_1d(np.asarray(times, np.float64))
         if self._period is not None:
-            wanted = self._times[0] + np.mod(wanted - self._times[0], self._period)
+            first = self._times[0]
+            is_within = (wanted >= first) & (wanted < first + self._period)  # stays exact
+            wanted = np.where(is_within, wanted, first + np.mod(wanted - first, self._period))
         last = len(self._times) - 1
         if not last:
             return np.repeat(self._keys, len(wanted), axis=0).reshape(-1, *self._shape)

@@ -30,6 +30,8 @@ from starcast.runtime.video.timeline import STILL, Course, place_keys, spread_ke
 
 AS_IT_IS = "as-it-is"  # the source's own attributes
 
+_AS_GIVEN = ("seed", "ref", "set", "unset", "flip", "labels")  # what a key says, and no option in its place
+
 
 @dataclass(frozen=True)
 class StylePlan:
@@ -107,11 +109,9 @@ def _of_key(
     if labels is not None and key.domain == AS_IT_IS and AS_IT_IS not in labels.names:
         return request_as_it_is(has, labels)
     changes = key.set or key.unset or key.flip or key.labels is not None
-    asked = StyleOptions(
-        domain=key.domain or (None if changes else usual.domain), seed=key.seed, ref=key.ref,
-        psi=usual.psi if key.psi is None else key.psi,
-        set=key.set, unset=key.unset, flip=key.flip, has=has, labels=key.labels,
-    )  # fmt: skip
+    own: dict[str, Any] = {name: getattr(key, name) for name in _AS_GIVEN}
+    domain = key.domain or (None if changes else usual.domain)
+    asked = StyleOptions(domain=domain, psi=usual.psi if key.psi is None else key.psi, has=has, **own)
     requests = requests_from(asked, manifest.domains, labels=labels, progress=progress, several=False)
     if len(requests) != 1:
         raise OptionError(f"{len(requests)} styles at once: name one domain and one seed or reference")

@@ -31,7 +31,7 @@ def test_morph_loops_as_a_gif(tiny_bundle, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "me.png")
-    options = MorphOptions(domain="dog", seeds=("1-2",), frames_per_step=4, backend="onnxruntime", fps=20)
+    options = MorphOptions(domain="dog", seeds=("1-2",), frames_per_step=4, backend="onnxruntime", fps="20")
     morph(tiny_bundle, tmp_path / "me.png", tmp_path / "loop.gif", options, progress=lambda line: None)
     with Image.open(tmp_path / "loop.gif") as film:
         assert (film.n_frames, film.info["loop"]) == (8, 0)

@@ -118,9 +118,11 @@ def test_all_domains_of_a_seed_make_a_tour():
     ]
 
 
-@pytest.mark.parametrize(("fps", "step"), [(30, Fraction(1, 30)), (25, Fraction(1, 25)), (29.97, Fraction(100, 2997))])
+@pytest.mark.parametrize(
+    ("fps", "step"), [(30, Fraction(1, 30)), (25, Fraction(1, 25)), ("29.97", Fraction(1001, 30000))]
+)
 def test_the_rate_is_as_asked(source, tiny_bundle, tmp_path, fps, step):
-    morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="dog", seeds=("1",), fps=float(fps)))
+    morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="dog", seeds=("1",), fps=fps))
     with av.open(str(tmp_path / "out.mp4")) as container:
         times = [frame.pts * Fraction(frame.time_base) for frame in container.decode(video=0)]
     assert times == [number * step for number in range(5)]

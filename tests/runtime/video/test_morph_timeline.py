@@ -17,7 +17,7 @@ QUIET = {"progress": lambda line: None}
 
 
 def options(**changes):
-    return MorphOptions(**{"preset": "ultrafast", "crf": 1, "fps": 10.0, **changes})
+    return MorphOptions(**{"preset": "ultrafast", "crf": 1, "fps": "10.0", **changes})
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_every_cell_of_every_frame_is_the_image_that_the_official_program_draws(
 
 def test_frames_stand_for_two_of_the_rate_and_without_references_there_is_no_strip(folder, tiny_bundle, tmp_path):
     film = tmp_path / "out.mp4"
-    made = options(seeds=("1", "2"), domain="cat,dog", fps=30.0)
+    made = options(seeds=("1", "2"), domain="cat,dog", fps="30")
     morph(tiny_bundle, [folder / "sources/a.png", folder / "sources/c.png"], film, made)
     with av.open(str(film)) as container:
         frames = list(container.decode(video=0))

@@ -236,7 +236,7 @@ MARKS_OF_FILMS = [
         "a4bfbc5514631b22",
     ),
     (MorphOptions(seeds=("1-3",), domain="all"), None, "9e97ef65ad3122bb"),
-    (MorphOptions(refs=("a.jpg",), official=True, fps=60.0), None, "5e33e11e0e36c08d"),
+    (MorphOptions(refs=("a.jpg",), official=True, fps="60"), None, "5e33e11e0e36c08d"),
     (AlignOptions(), None, "3c7a62e261e9330c"),
     (AlignOptions(size=128, metadata=False), None, "0644d31cf63f5658"),
 ]
