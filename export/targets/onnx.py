@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -28,7 +28,7 @@ from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.scale_split import split_off_scales
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import GAMMA_BETA, StyleInNorm, split_off_style
-from starcast.export.passes.wide_norms import FLAT_WIDE, split_early_norms, split_wide_norms
+from starcast.export.passes.wide_norms import FLAT_WIDE, LAST, split_early_norms, split_wide_norms
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.precision.balanced_channels import balance_channels
 from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
@@ -82,7 +82,9 @@ class OnnxTarget:
         OpenVINO. Where OpenVINO is missing, the norms that need it most have them."""
         if "openvino" not in graph.plan.engines or not self._judge.flat.trials:
             return graph
-        for split in (split_early_norms, partial(split_wide_norms, wide=FLAT_WIDE)):
+        splits: list[Callable[[ir.Model, int], int]] = [split_early_norms]
+        splits += [partial(split_wide_norms, wide=wide) for wide in (FLAT_WIDE, LAST)]
+        for split in splits:
             levels = self._judge.flat_levels(graph, self._store.write(graph))
             if levels is not None and levels <= LEVELS:
                 break

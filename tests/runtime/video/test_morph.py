@@ -119,7 +119,7 @@ def test_all_domains_of_a_seed_make_a_tour():
 
 
 @pytest.mark.parametrize(
-    ("fps", "step"), [(30, Fraction(1, 30)), (25, Fraction(1, 25)), ("29.97", Fraction(1001, 30000))]
+    ("fps", "step"), [("30", Fraction(1, 30)), ("25", Fraction(1, 25)), ("29.97", Fraction(1001, 30000))]
 )
 def test_the_rate_is_as_asked(source, tiny_bundle, tmp_path, fps, step):
     morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="dog", seeds=("1",), fps=fps))
