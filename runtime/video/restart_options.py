@@ -1,4 +1,4 @@
-"""What becomes of an interrupted film: the options of `video` and `morph` that say so."""
+"""What becomes of an interrupted film: the options of `video` that say so."""
 
 from __future__ import annotations
 
