@@ -35,7 +35,7 @@ from starcast.benchmarks.record import provenance, write_result
 from starcast.click_options import options_from
 from starcast.options import CheckedOptions, option
 from starcast.runtime.cores import allowed_threads
-from starcast.runtime.video.parts import folder_of
+from starcast.runtime.video.restart.parts import folder_of
 from starcast.train.creatures.coats import random_coat
 from starcast.train.creatures.poses import random_pose
 from starcast.train.creatures.video import walk_frames
@@ -46,7 +46,7 @@ _RATE, _SAMPLES = Fraction(25), 48_000
 _SIZE = 96, 128
 _COMMAND = f"""
 import sys
-from starcast.runtime.video import segments
+from starcast.runtime.video.restart import segments
 segments.SEGMENT_FRAMES = {SEGMENT_FRAMES}
 from starcast.cli import main
 sys.exit(main(sys.argv[1:]))

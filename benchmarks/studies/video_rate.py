@@ -40,18 +40,18 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.compose import compose_frames, composer_for
-from starcast.runtime.video.encode import settle
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import geometry_of
+from starcast.runtime.video.input.view import open_view
 from starcast.runtime.video.model_stages import translate_frames
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.output.encode import settle
+from starcast.runtime.video.output.sink import Sink
 from starcast.runtime.video.pipeline import is_frame
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import Sink
 from starcast.runtime.video.statistics import statistics_of
 from starcast.runtime.video.translate import translate_video
-from starcast.runtime.video.view import open_view
 from starcast.train.creatures.coats import random_coat
 from starcast.train.creatures.poses import random_pose
 from starcast.train.creatures.video import walk_frames

@@ -23,20 +23,20 @@ from starcast.runtime.faces.warp import align
 from starcast.runtime.folder.lists import LIST_SUFFIX
 from starcast.runtime.folder.patterns import is_pattern
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
-from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film_record import FilmRecord, is_done
-from starcast.runtime.video.find_films import find_films
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
-from starcast.runtime.video.memory import remember
+from starcast.runtime.video.input.failures import failures_of
+from starcast.runtime.video.input.find_films import find_films
+from starcast.runtime.video.input.source import open_film
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
-from starcast.runtime.video.parts import versions
+from starcast.runtime.video.output.encode import settle
+from starcast.runtime.video.output.sink import check_target
 from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import check_target
-from starcast.runtime.video.source import open_film
+from starcast.runtime.video.restart.memory import remember
+from starcast.runtime.video.restart.parts import versions
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside

@@ -12,8 +12,8 @@ from starcast.click_options import GroupedCommand, options_from, out_option
 from starcast.errors import OptionError, printable
 from starcast.path_types import FileOutput, LocalOrStream, LocalPath, Standard, name_in
 from starcast.runtime.cli import run
-from starcast.runtime.video.codecs import suffix_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
+from starcast.runtime.video.output.codecs import suffix_for
 
 _VIDEO = (
     "the video to write (.mp4, .m4v, .mov, .mkv, .webm; animated .gif, .webp, .png; or images, as %05d.png), - for "
@@ -95,7 +95,7 @@ def video(
         if output == "-":
             raise OptionError("-o - writes one video, and --jobs lists several: give -o a folder")
         _refuse_container(values.pop("container"), output or "")
-        from starcast.runtime.video.jobs import run_jobs
+        from starcast.runtime.video.many.jobs import run_jobs
 
         given = {name: value for name, value in values.items() if _is_given(context, name)}
         return run(run_jobs, jobs, bundle, output, given)
@@ -103,7 +103,7 @@ def video(
         raise click.UsageError(f"Missing argument '{'BUNDLE' if bundle is None else 'SOURCE…'}'.", context)
     if output is None:
         raise click.UsageError("Missing option '-o' / '--out'.", context)
-    from starcast.runtime.video.find_films import may_be_several
+    from starcast.runtime.video.input.find_films import may_be_several
 
     container = values.pop("container")
     options = VideoOptions(**values)
@@ -122,7 +122,7 @@ def video(
     if may_be_several(paths):
         if output == "-":
             raise OptionError("-o - writes one video, and several sources are given: give -o a folder")
-        from starcast.runtime.video.translate_many import translate_videos
+        from starcast.runtime.video.many.translate_many import translate_videos
 
         return run(translate_videos, bundle, paths, output, options)
     from starcast.runtime.video.translate import translate_video
@@ -172,7 +172,7 @@ def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
 
 def _film_path(output: str, source: Path | None, codec: str | None) -> Path:
     suffix = suffix_for(codec)
-    from starcast.runtime.video.sequence_files import is_sequence, name_of
+    from starcast.runtime.video.input.sequence_files import is_sequence, name_of
 
     if source is None or not source.name:
         return name_in(output, f"video{suffix}")
@@ -180,7 +180,7 @@ def _film_path(output: str, source: Path | None, codec: str | None) -> Path:
 
 
 def _run_piped(render: Callable[..., Any], container: str | None) -> int:
-    from starcast.runtime.video.standard_output import render_to_standard_output
+    from starcast.runtime.video.output.standard_output import render_to_standard_output
 
     return run(render_to_standard_output, render, container, to_stderr=True)
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from starcast.errors import VideoError
 from starcast.images.white import on_white
-from starcast.runtime.video import advice, gamut, hdr
-from starcast.runtime.video.tags import UNSTATED, Matrix, Tags, is_yuv, matrix_of, tags_of
+from starcast.runtime.video.input import advice, gamut, hdr
+from starcast.runtime.video.input.tags import UNSTATED, Matrix, Tags, is_yuv, matrix_of, tags_of
 
 # weights of red and blue in luma (H.273)
 _WEIGHTS = {

@@ -17,10 +17,10 @@ from starcast.runtime.faces.sight import Face, Sight, rough_matrices
 from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
 from starcast.runtime.faces.warp import align
 from starcast.runtime.stages import Batches, batched_among, slices
-from starcast.runtime.video.film import Film
 from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.memory import remember
+from starcast.runtime.video.input.film import Film
 from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.restart.memory import remember
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside

@@ -23,31 +23,31 @@ from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import graphs_for
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.compose import COMPOSE, composer_for, composing
-from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, PUT_BACK, FilmFaces, tell_faceless
-from starcast.runtime.video.failures import failures_of
-from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.geometry import geometry_of
-from starcast.runtime.video.memory import Memory
+from starcast.runtime.video.input.failures import failures_of
+from starcast.runtime.video.input.film import Film
+from starcast.runtime.video.input.view import open_view
 from starcast.runtime.video.model_stages import FilmModel, translating, translating_faces
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.parts import discard_parts, earlier_engine, engine_facts, versions
+from starcast.runtime.video.output.encode import settle
+from starcast.runtime.video.output.sink import Sink
 from starcast.runtime.video.pipeline import Opening, write_film
-from starcast.runtime.video.recursion import recursion_of
 from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import Sink
+from starcast.runtime.video.restart.memory import Memory
+from starcast.runtime.video.restart.parts import discard_parts, earlier_engine, engine_facts, versions
 from starcast.runtime.video.smooth import SMOOTH, Smoother, smoothing
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
-from starcast.runtime.video.style_plan import StylePlan, plan_styles
-from starcast.runtime.video.timeline import FilmStyles
-from starcast.runtime.video.view import open_view
+from starcast.runtime.video.timeline.course import FilmStyles
+from starcast.runtime.video.timeline.recursion import recursion_of
+from starcast.runtime.video.timeline.style_plan import StylePlan, plan_styles
 
 if TYPE_CHECKING:
     from starcast.runtime.faces.opening import FaceFiles
-    from starcast.runtime.video.animated_output import FromFilm
     from starcast.runtime.video.compose import Making
+    from starcast.runtime.video.output.animated_output import FromFilm
 
     OpenBar = Callable[[int], AbstractContextManager[ProgressBar]]  # for a film of so many frames; 0: unknown
 

@@ -25,12 +25,12 @@ from starcast.runtime.encoding import ANIMATIONS, SEQUENCES, EncodingOptions, im
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
-from starcast.runtime.video.animation_mark import count_images, read_animation_mark
-from starcast.runtime.video.codecs import complete
+from starcast.runtime.video.input.sequence_files import files_of
+from starcast.runtime.video.input.standard_input_file import is_spooled
 from starcast.runtime.video.options import MorphOptions
+from starcast.runtime.video.output.animation_mark import count_images, read_animation_mark
+from starcast.runtime.video.output.codecs import complete
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sequence_files import files_of
-from starcast.runtime.video.standard_input_file import is_spooled
 from starcast.runtime.video.statistics import statistics_of
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata

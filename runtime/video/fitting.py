@@ -11,15 +11,15 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.runtime.video import colour
-from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
-from starcast.runtime.video.orientation import make_pixels_square, turn_upright
+from starcast.runtime.video.input.film import Film, Frame
+from starcast.runtime.video.input.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 
 if TYPE_CHECKING:
-    from starcast.runtime.video.film import Item
     from starcast.runtime.video.frames import Beside, Stored
+    from starcast.runtime.video.input.film import Item
 
 
 def fit_frames(

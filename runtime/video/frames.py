@@ -18,8 +18,8 @@ class Stored:
 if TYPE_CHECKING:  # only the type checker knows a packet's stream type
     from av.packet import Packet
 
-    from starcast.runtime.video.film import Sound
     from starcast.runtime.video.geometry import Placing
+    from starcast.runtime.video.input.film import Sound
 
     Beside = Sound | Packet[Any] | Stored
 

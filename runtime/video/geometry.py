@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from starcast.images.fit import NATIVE, centred_box, fit, padded_box
 
 if TYPE_CHECKING:
-    from starcast.runtime.video.film import Film
+    from starcast.runtime.video.input.film import Film
     from starcast.runtime.video.options import VideoOptions
 
 Size = tuple[int, int]  # height, width

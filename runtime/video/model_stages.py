@@ -23,11 +23,11 @@ from starcast.runtime.video.faces import (
 )
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.match_colour import matching
-from starcast.runtime.video.memory import remember
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.recursion import Recursion
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.timeline import FilmStyles
+from starcast.runtime.video.restart.memory import remember
+from starcast.runtime.video.timeline.course import FilmStyles
+from starcast.runtime.video.timeline.recursion import Recursion
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside

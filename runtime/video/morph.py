@@ -37,22 +37,22 @@ from starcast.runtime.style_requests import (
 )
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.encode import DroppedFilm, settle
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.image_sequence_output import output_path
-from starcast.runtime.video.keyframes import StyleKey, parse_keys
-from starcast.runtime.video.morph_timeline import closed_course, frames_in, stops_along, translate_recursively
 from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.outputs import open_sink
-from starcast.runtime.video.recursion import Recursion, recursion_of
+from starcast.runtime.video.output.encode import DroppedFilm, settle
+from starcast.runtime.video.output.image_sequence_output import output_path
+from starcast.runtime.video.output.outputs import open_sink
+from starcast.runtime.video.output.sink import check_target
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import check_target
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
-from starcast.runtime.video.style_path import Stop
-from starcast.runtime.video.style_plan import StylePlan, requests_of_keys, requests_of_lists
 from starcast.runtime.video.subjects import Still, Subject, Walk
+from starcast.runtime.video.timeline.keyframes import StyleKey, parse_keys
+from starcast.runtime.video.timeline.morph_timeline import closed_course, frames_in, stops_along, translate_recursively
+from starcast.runtime.video.timeline.recursion import Recursion, recursion_of
+from starcast.runtime.video.timeline.style_path import Stop
+from starcast.runtime.video.timeline.style_plan import StylePlan, requests_of_keys, requests_of_lists
 
 _NO_STYLE = np.empty(0, np.float32)
 

@@ -23,7 +23,7 @@ from starcast.images.read import read_stored
 from starcast.runtime.stages import slices
 from starcast.runtime.style_requests import StyleRequest
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.style_path import Stop, count_visits, visits
+from starcast.runtime.video.timeline.style_path import Stop, count_visits, visits
 
 MARGIN = 32  # black columns between the strip and the sources, at any size of images
 LONGEST_SIDE = 16384  # pixels that H.264's encoder takes

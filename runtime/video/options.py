@@ -13,13 +13,13 @@ from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
-from starcast.runtime.video.input_options import InputOptions, parse_rate
-from starcast.runtime.video.key_times import parse_duration
-from starcast.runtime.video.recursion_options import RecursionOptions
-from starcast.runtime.video.restart_options import RestartOptions
+from starcast.runtime.video.input.input_options import InputOptions, parse_rate
+from starcast.runtime.video.input.trim_options import TrimOptions
+from starcast.runtime.video.restart.restart_options import RestartOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
-from starcast.runtime.video.timeline_options import SHORTEST_STEP, KeyOptions, TimelineOptions
-from starcast.runtime.video.trim_options import TrimOptions
+from starcast.runtime.video.timeline.key_times import parse_duration
+from starcast.runtime.video.timeline.recursion_options import RecursionOptions
+from starcast.runtime.video.timeline.timeline_options import SHORTEST_STEP, KeyOptions, TimelineOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 _USUAL_FIT = "crop"

@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from starcast.errors import printable
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame, Stored
 from starcast.runtime.video.geometry import Geometry
-from starcast.runtime.video.image_sequence_output import output_path
-from starcast.runtime.video.memory import Memory, restore
-from starcast.runtime.video.outputs import open_sink
-from starcast.runtime.video.parts import Parts
+from starcast.runtime.video.input.film import Film, Frame
+from starcast.runtime.video.output.image_sequence_output import output_path
+from starcast.runtime.video.output.outputs import open_sink
+from starcast.runtime.video.output.sink import cannot_be_written
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.segments import end_segments, pass_stored
-from starcast.runtime.video.sink import cannot_be_written
+from starcast.runtime.video.restart.memory import Memory, restore
+from starcast.runtime.video.restart.parts import Parts
+from starcast.runtime.video.restart.segments import end_segments, pass_stored
 from starcast.signals import undisturbed
 
 if TYPE_CHECKING:
-    from starcast.runtime.video.animated_output import FromFilm
     from starcast.runtime.video.frames import Beside
-    from starcast.runtime.video.sink import Sink
+    from starcast.runtime.video.output.animated_output import FromFilm
+    from starcast.runtime.video.output.sink import Sink
 
     Making = Callable[[Iterable[RgbFrame | Beside]], AbstractContextManager[Iterator[RgbFrame | Beside]]]
 

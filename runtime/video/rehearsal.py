@@ -15,15 +15,15 @@ from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.stages import run_ahead
 from starcast.runtime.video.compose import COMPOSE, compose_frames, composer_for
-from starcast.runtime.video.encode import DroppedFilm
-from starcast.runtime.video.film import Film
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry, geometry_of
+from starcast.runtime.video.input.film import Film
+from starcast.runtime.video.input.view import open_view
 from starcast.runtime.video.model_stages import translate_frames
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.output.encode import DroppedFilm
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.view import open_view
 
 STAGES = ("decode", "fit", "run", "encode")
 

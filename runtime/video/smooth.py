@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from starcast.runtime.video.flow import FlowFinder, warp, warping_error
 from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.memory import remember
 from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.restart.memory import remember
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside

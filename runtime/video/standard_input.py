@@ -9,10 +9,10 @@ from starcast.errors import OptionError, printable
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.standard_streams import STDIN, is_terminal, naming
 from starcast.runtime.video.film_maker import look_of
+from starcast.runtime.video.input.standard_input_file import spooled
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.output.sink import check_target
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import check_target
-from starcast.runtime.video.standard_input_file import spooled
 from starcast.runtime.video.translate import translate_video
 
 

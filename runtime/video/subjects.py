@@ -14,7 +14,7 @@ from starcast.images.white import on_white
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.style_path import Stop, loop
+from starcast.runtime.video.timeline.style_path import Stop, loop
 
 Images = NDArray[np.uint8]  # RGB [N, H, W, 3]
 

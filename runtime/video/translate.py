@@ -12,8 +12,8 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.video.film_maker import FilmMaker, look_of
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.output.sink import check_target
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import check_target
 
 
 def translate_video(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from starcast.runtime.video.source import Frame, Source
+from starcast.runtime.video.input.source import Frame, Source
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="only the ffmpeg program makes these films")
 TEST_IMAGES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")

@@ -17,7 +17,7 @@ from PIL import Image
 from starcast.cli import root
 from starcast.export.gate.images import draw_images
 from starcast.runtime.engines.registry import ENGINES
-from starcast.runtime.video import sink as film_module
+from starcast.runtime.video.output import sink as film_module
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,11 +194,11 @@ def passed_through() -> Callable[..., Passage]:
     from starcast.images.fit import fit
     from starcast.runtime.encoding import EncodingOptions
     from starcast.runtime.video import colour
-    from starcast.runtime.video.film import Frame
     from starcast.runtime.video.frames import RgbFrame
-    from starcast.runtime.video.orientation import make_pixels_square, turn_upright
-    from starcast.runtime.video.sink import Sink
-    from starcast.runtime.video.source import open_film
+    from starcast.runtime.video.input.film import Frame
+    from starcast.runtime.video.input.orientation import make_pixels_square, turn_upright
+    from starcast.runtime.video.input.source import open_film
+    from starcast.runtime.video.output.sink import Sink
 
     fast = EncodingOptions(crf=1, preset="ultrafast")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from starcast.errors import OptionError
-from starcast.runtime.video.animation_mark import count_images
 from starcast.runtime.video.morph import morph
 from starcast.runtime.video.options import MorphOptions, VideoOptions
+from starcast.runtime.video.output.animation_mark import count_images
 from starcast.runtime.video.translate import translate_video
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from real_films import TEST_IMAGES, ffmpeg, needs_ffmpeg, read
 
-from starcast.runtime.video.holes import Holes
+from starcast.runtime.video.input.holes import Holes
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from starcast.runtime.encoding import EncodingOptions
-from starcast.runtime.video.encode import VideoEncoder, settle
+from starcast.runtime.video.output.encode import VideoEncoder, settle
 
 TICKS = Fraction(1, 25)
 

@@ -13,10 +13,10 @@ import pytest
 from beacons import assert_together, write_beacon
 
 from starcast.runtime.encoding import EncodingOptions
-from starcast.runtime.video.film import Frame
 from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.sink import Sink
-from starcast.runtime.video.source import open_film
+from starcast.runtime.video.input.film import Frame
+from starcast.runtime.video.input.source import open_film
+from starcast.runtime.video.output.sink import Sink
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="only the ffmpeg program makes this film")
 SRT = "1\n00:00:00,200 --> 00:00:00,600\n<i>Hello</i>\n\n2\n00:00:01,000 --> 00:00:01,500\nand\nbye, all\n"
@@ -164,7 +164,7 @@ def test_what_webm_takes_is_copied_into_it(tmp_path, codec):
     ("7.1", "7.1"),
 ])  # fmt: skip
 def test_opus_has_a_place_for_each_channel(layout, stored):
-    from starcast.runtime.video import channels
+    from starcast.runtime.video.output import channels
 
     source, storage = av.AudioLayout(layout), channels.store(av.AudioLayout(layout), "libopus")
     assert storage.layout == stored

@@ -16,7 +16,7 @@ from starcast.images.write import write_image
 from starcast.runtime.record import read_runs
 from starcast.runtime.video.morph import morph, requests_for
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.style_path import alphas, loop
+from starcast.runtime.video.timeline.style_path import alphas, loop
 
 DOMAINS = ("cat", "dog", "wild")
 CODING = 5  # grey levels that an encoding and two colour conversions may cost

@@ -22,7 +22,7 @@ from starcast.runtime.video.film_record import read_mark
 from starcast.runtime.video.morph import morph
 from starcast.runtime.video.official import Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.style_path import Stop, alphas, count_visits, visits
+from starcast.runtime.video.timeline.style_path import Stop, alphas, count_visits, visits
 
 CODING = 5  # grey levels that an encoding and two colour conversions may cost
 SIDE, LEFT = 32, 32 + 32  # of the bundle's images; the strip and its margin

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from starcast.runtime.video.one_clock import OneClock, Placed, Stamp
+from starcast.runtime.video.input.one_clock import OneClock, Placed, Stamp
 
 FRAME, SOUND = Fraction(1, 25), Fraction(3, 125)
 LASTS = {0: FRAME, 1: SOUND}

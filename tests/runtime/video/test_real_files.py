@@ -10,9 +10,9 @@ import pytest
 from real_films import TEST_IMAGES, ffmpeg, needs_ffmpeg, read
 
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.video.joined import another_film_follows
-from starcast.runtime.video.programmes import programmes_of
-from starcast.runtime.video.source import Source
+from starcast.runtime.video.input.joined import another_film_follows
+from starcast.runtime.video.input.programmes import programmes_of
+from starcast.runtime.video.input.source import Source
 
 
 @needs_ffmpeg

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from starcast.errors import OptionError, VideoError
-from starcast.runtime.video import segments
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.parts import folder_of
-from starcast.runtime.video.sink import Sink
+from starcast.runtime.video.output.sink import Sink
+from starcast.runtime.video.restart import segments
+from starcast.runtime.video.restart.parts import folder_of
 from starcast.runtime.video.translate import translate_video
 
 SEGMENT = 8
@@ -231,7 +231,7 @@ def test_a_full_disk_keeps_the_segments_and_the_same_command_goes_on(make_clip, 
 
 KILLED = """
 import sys
-from starcast.runtime.video import segments
+from starcast.runtime.video.restart import segments
 segments.SEGMENT_FRAMES = 8
 from starcast.cli import main
 sys.exit(main(sys.argv[1:]))

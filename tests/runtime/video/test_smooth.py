@@ -9,8 +9,8 @@ import pytest
 from starcast.errors import OptionError
 from starcast.runtime.record import read_runs
 from starcast.runtime.video.flow import FlowFinder, warp, warping_error
-from starcast.runtime.video.memory import restore
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.restart.memory import restore
 from starcast.runtime.video.smooth import Smoother
 from starcast.runtime.video.translate import translate_video
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from starcast.errors import OptionError, VideoError
-from starcast.runtime.video import standard_input, standard_input_file
-from starcast.runtime.video.film import Frame
+from starcast.runtime.video import standard_input
+from starcast.runtime.video.input import standard_input_file
+from starcast.runtime.video.input.film import Frame
+from starcast.runtime.video.input.source import open_film
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.source import open_film
 from starcast.runtime.video.standard_input import translate_standard_input
 
 OPTIONS = VideoOptions(domain="dog", seed=3, preset="ultrafast")

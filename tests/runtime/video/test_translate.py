@@ -11,9 +11,10 @@ import pytest
 
 from starcast.errors import BundleError, OptionError, VideoError
 from starcast.runtime.record import read_runs
-from starcast.runtime.video import model_stages, pipeline, sink
+from starcast.runtime.video import model_stages, pipeline
+from starcast.runtime.video.input.source import Source
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.source import Source
+from starcast.runtime.video.output import sink
 from starcast.runtime.video.translate import translate_video
 
 QUIET = {"progress": lambda line: None}

@@ -14,11 +14,11 @@ from PIL import Image
 
 from starcast.errors import OptionError
 from starcast.runtime.encoding import EncodingOptions
-from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.input_options import InputOptions
+from starcast.runtime.video.input.input_options import InputOptions
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.outputs import open_sink
+from starcast.runtime.video.output.codecs import complete
+from starcast.runtime.video.output.outputs import open_sink
 from starcast.runtime.video.translate import translate_video
 
 COLOUR = (200, 60, 30)

@@ -18,7 +18,7 @@ from starcast.runtime.record import read_runs
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.morph import morph
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.style_path import alphas
+from starcast.runtime.video.timeline.style_path import alphas
 
 CODING = 5  # grey levels that an encoding and two colour conversions may cost
 

@@ -1,0 +1,1 @@
+"""Many films in a row: folders, lists and files of jobs."""

@@ -1,0 +1,1 @@
+"""What an interrupted film goes on from: closed segments, their journal, and what stages remember."""

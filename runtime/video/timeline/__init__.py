@@ -1,0 +1,1 @@
+"""Styles and motions that change over a film's time."""

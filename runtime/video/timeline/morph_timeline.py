@@ -1,0 +1,65 @@
+"""A morph of a given duration: one still picture on the timeline of `video`, as a closed loop, and with recursion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.runtime.translator import Translator
+from starcast.runtime.video.options import MorphOptions
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.subjects import Still
+from starcast.runtime.video.timeline.course import STILL, Course, place_keys, spread_keys
+from starcast.runtime.video.timeline.key_times import parse_duration
+from starcast.runtime.video.timeline.keyframes import STYLE_KEYS, StyleKey
+from starcast.runtime.video.timeline.recursion import Recursion
+from starcast.runtime.video.timeline.style_path import Stop
+
+
+def frames_in(options: MorphOptions, rate: Fraction) -> int | None:
+    """The frames of a morph of a given duration; None if its steps say how long it is. Raises OptionError."""
+    if options.duration is None:
+        return None
+    return max(1, round(parse_duration(options.duration, "--duration") * rate))
+
+
+def closed_course(keys: tuple[StyleKey, ...], count: int, frames: int, rate: Fraction) -> Course:
+    """The loop through `count` styles in so many frames, or through those of `keys`. Raises OptionError."""
+    duration_s = frames / rate
+    if keys:
+        return place_keys([(key.time, key.ease) for key in keys], rate, duration_s, STYLE_KEYS, loop=len(keys) > 1)
+    return STILL if count == 1 else spread_keys(count, rate, duration_s, None, loop=True)
+
+
+def stops_along(course: Course, styles: NDArray[np.float32], frames: int, rate: Fraction) -> Iterator[Stop]:
+    """The stops of a film whose styles follow a course; frames of the same style are one stop."""
+    spline = course.spline(styles)
+    stop: Stop | None = None
+    for number in range(frames):
+        style: NDArray[np.float32] = spline.at([float(number / rate)])[0].astype(np.float32)
+        if stop is not None and np.array_equal(stop.style, style):
+            stop = replace(stop, frames=stop.frames + 1)
+            continue
+        if stop is not None:
+            yield stop
+        stop = Stop(style, 1)
+    if stop is not None:
+        yield stop
+
+
+def translate_recursively(
+    subject: Still, stops: Iterable[Stop], translator: Translator, recursion: Recursion, report: FilmReport
+) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """(frame, 1) for each frame of the stops: the picture with the last frame mixed in, translated."""
+    number = 0
+    for stop in stops:
+        for _ in range(stop.frames):
+            with report.timed("run"):
+                frame: NDArray[np.uint8] = translator(recursion.mix(subject.sample[0], number), stop.style)
+                recursion.remember(frame)
+            yield frame, 1
+            number += 1
