@@ -65,10 +65,11 @@ def parse_mark(text: str | None) -> Mark | None:
 
 class Origin:
     """A source, or several that one file shows, for comparison with marks. Each hash is computed once, when it is first
-    asked for. Several sources have a hash of their hashes."""
+    asked for. Several sources have a hash of their hashes. `named`: the paths that the user gave, where these name
+    several files, as a pattern does; so a sequence that grew is the same source, edited."""
 
-    def __init__(self, *paths: Path) -> None:
-        self._paths = paths
+    def __init__(self, *paths: Path, named: Sequence[Path] = ()) -> None:
+        self._paths, self._named = paths, tuple(named) or paths
 
     @cached_property
     def content(self) -> str:
@@ -78,7 +79,7 @@ class Origin:
     @cached_property
     def place(self) -> str:
         """The `place` of the source's marks."""
-        return _join_hashes([hash_place(path) for path in self._paths])
+        return _join_hashes([hash_place(path) for path in self._named])
 
     @cached_property
     def edges(self) -> str:

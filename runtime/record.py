@@ -115,14 +115,22 @@ def begin_record(record: Path, save: Callable[..., None], since_ns: int | None) 
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         if since_ns is None:
-            with tempfile.TemporaryFile(dir=record.parent) as file:
-                since_ns = os.fstat(file.fileno()).st_mtime_ns
+            since_ns = now_in(record.parent)
         save(began_ns=since_ns, finished=False)
     except OSError as error:
-        raise OptionError(
-            f"{printable(record.parent)} cannot be written to ({reason_of(error)}): choose another -o"
-        ) from error
+        raise unwritable(record.parent, error) from error
     return since_ns
+
+
+def now_in(folder: Path) -> int:
+    """The time by the clock that dates the files in a folder, in ns since 1970. Raises OSError."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime_ns
+
+
+def unwritable(folder: Path, error: OSError) -> OptionError:
+    """The error for a folder into which nothing can be written."""
+    return OptionError(f"{printable(folder)} cannot be written to ({reason_of(error)}): choose another -o")
 
 
 def end_record(save: Callable[[], None], record: Path, fail: Callable[[str], None]) -> None:

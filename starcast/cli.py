@@ -72,7 +72,7 @@ VERBS: dict[str, tuple[str, str]] = {
 EXTRAS = {
     "torch": "train,export", "torchvision": "train", "tensorboard": "train", "matplotlib": "train",
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
-    "jinja2": "benchmark", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
+    "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
     "cuda": "tensorrt-rtx", "torchmetrics": "evaluate", "lpips": "evaluate", "scipy": "evaluate",
     "torch_fidelity": "evaluate", "pooch": "download", "requests": "download",
 }  # fmt: skip

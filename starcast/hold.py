@@ -8,7 +8,7 @@ there is a lock: some file systems have none, and the work goes on without. Hold
 may hold again. A hold ends with its process. A forked child neither ends its parent's nor keeps it alive.
 
 The lock is on a hidden file beside the place, or inside a folder that is written into, because two containers may share
-no more than that folder. It is removed at the end, with a new folder that is still empty, and by
+no more than that folder. It is removed at the end, with new folders that are still empty, and by
 `starcast.leftovers.sweep` after a kill.
 """
 
@@ -74,7 +74,7 @@ def _hold(shown: Path, place: Path, file: Path, nests: bool) -> Iterator[bool]:
     descriptor = None
     try:
         with undisturbed():
-            made = _make_folders(file.parent) if file.parent == place else []
+            made = _make_folders(file.parent)
             descriptor = _acquire(file, shown)
             _mine.set(before | {place})
         yield descriptor is not None

@@ -31,7 +31,7 @@ class Places:
         """What `state_of` says of a path; ABSENT for what is replaced anyway. Several threads may look at once."""
         if not self._overwrite:
             return state_of(path, settings, origin, size)
-        if self._since_ns is None or _modified_ns(path) < self._since_ns:
+        if self._since_ns is None or modified_ns(path) < self._since_ns:
             return State.ABSENT
         state = state_of(path, settings, origin, size)
         return state if state is State.DONE else State.ABSENT
@@ -66,7 +66,7 @@ class Places:
                 raise OptionError(already(paths[0], f"exists, {origin}{more}", OVERWRITE))
 
 
-def _modified_ns(path: Path) -> int:
+def modified_ns(path: Path) -> int:
     """When a file was last written to, in ns since 1970; -1 if it cannot be looked at."""
     try:
         return path.lstat().st_mtime_ns

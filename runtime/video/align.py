@@ -85,6 +85,8 @@ def align_video(
                 open_film(source_path, min(options.max_pixels, MAX_FRAME_PIXELS)) as source,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
+                for note in report.notes:
+                    bar.print(note)
                 faces = FilmFaces(
                     sight, options.size, source.rate, source.time_base, steady=options.steady, every=False
                 )

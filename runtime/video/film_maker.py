@@ -107,8 +107,11 @@ class FilmMaker:
         self._styles.clear()
         self._closing.close()
 
-    def make(self, look: Look, source_path: Path, target: Path, open_bar: OpenBar) -> FilmReport:
+    def make(
+        self, look: Look, source_path: Path, target: Path, open_bar: OpenBar, since_ns: int | None = None
+    ) -> FilmReport:
         """Translate a film, unless `target` is that film already; then only its record is written, where it is missing.
+        `since_ns` as for `is_done`.
 
         Raises OptionError, StyleError, BundleError, EngineError, ImageError, VideoError; then nothing is written.
         """
@@ -117,7 +120,7 @@ class FilmMaker:
         report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
         record = self.record_of(look, source_path, target)
         with hold(target):
-            if is_done(record, target, report, overwrite=options.overwrite):
+            if is_done(record, target, report, overwrite=options.overwrite, since_ns=since_ns):
                 discard_parts(record)
             else:
                 with open_view(source_path, options) as source:

@@ -22,6 +22,7 @@ from starcast.occupied import OVERWRITE, already
 from starcast.options import CheckedOptions, flat_fields
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.encoding import ANIMATIONS, SEQUENCES, EncodingOptions, image_at, images_of, is_sequence
+from starcast.runtime.folder.places import modified_ns
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
@@ -67,10 +68,12 @@ class FilmRecord:
         options = complete(options, target)
         self.path = record_beside(target)
         self.target = target
-        self._origin = Origin(*(file for path in sources for file in files_of(path))) if sources else None
+        files = [file for path in sources for file in files_of(path)]
+        self._origin = Origin(*files, named=sources) if sources else None
         self._sources = ["-" if is_spooled(path) else str(path) for path in sources]
         self._save = partial(write_record, self.path, bundle, options, styles, sources=self._sources, faces=faces)
         self._usual = _usual(options)
+        self.sources = sources
         self._settings = _settings_of(run_facts(bundle, options, styles, self._sources, faces), self._usual)
 
     @cached_property
@@ -89,6 +92,13 @@ class FilmRecord:
         if there is None:
             return "not written by starcast"
         return None if there.settings == self._settings else "made with a different bundle, style or options"
+
+    def is_of_edited_source(self) -> bool:
+        """Whether the target is the film that this command made from the same source, before that was edited."""
+        there = read_mark(self.target)
+        if there is None or there.settings != self._settings or self._origin is None:
+            return False
+        return not self._origin.matches(there) and self._origin.was_edited_since(there)
 
     def refuse_foreign_images(self) -> None:
         """Raise OptionError if an image of the sequence is there that a run of this command did not leave."""
@@ -144,18 +154,28 @@ class FilmRecord:
             progress(report.failed[-1])
 
 
-def is_done(record: FilmRecord, target: Path, report: FilmReport, *, overwrite: bool) -> bool:
-    """Whether the film at `target` is the wanted one, so that nothing is left to do. Raises OptionError if something
-    else is there that must not be overwritten."""
-    if overwrite:
+def is_done(
+    record: FilmRecord, target: Path, report: FilmReport, *, overwrite: bool, since_ns: int | None = None
+) -> bool:
+    """Whether the film at `target` is the wanted one, so that nothing is left to do. A film whose source was edited is
+    to be made again, which the report's notes say. With `overwrite`, so is every film that was written before
+    `since_ns`, the start of the interrupted run that goes on. Raises OptionError if something else is there that must
+    not be overwritten."""
+    first = image_at(target, 1)
+    if overwrite and (since_ns is None or modified_ns(first) < since_ns):
         return False
-    if not os.path.lexists(image_at(target, 1)):
+    if not os.path.lexists(first):
         record.refuse_foreign_images()
         return False
     report.is_there_already = record.is_there()
-    if not report.is_there_already:
+    if report.is_there_already or overwrite:
+        return report.is_there_already
+    if not record.is_of_edited_source():
         raise OptionError(already(target, "exists", OVERWRITE))
-    return True
+    [source, *others] = record.sources
+    edited = f"a source of {printable(target)}" if others else printable(source)
+    report.notes.append(f"{edited} was edited since {printable(target.name)} was made: it is made again")
+    return False
 
 
 def read_mark(path: Path) -> Mark | None:

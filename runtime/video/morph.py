@@ -112,6 +112,8 @@ def morph(
     record = FilmRecord(target, given, bundle, options, facts)
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
+            for note in report.notes:
+                progress(note)
             film = subject or _read_still(given[0], bundle, options, progress)
             condition = bundle.manifest.condition
             beside = latent_graphs(condition) if isinstance(film, Walk) else graphs_for(requests, condition)

@@ -58,7 +58,7 @@ def test_a_second_process_is_refused_in_a_sentence_until_the_first_dies(tmp_path
 def test_nothing_is_left_behind(tmp_path, kind):
     with getattr(held, kind)(tmp_path / "a/b/out"):
         assert any(tmp_path.rglob(".starcast-lock*"))
-    assert [path.name for path in tmp_path.rglob("*")] == (["a", "b"] if kind == "hold" else [])
+    assert not list(tmp_path.rglob("*"))
     (tmp_path / "out").mkdir()
     with getattr(held, kind)(tmp_path / "out"):
         (tmp_path / "out/x.png").write_bytes(b"x")

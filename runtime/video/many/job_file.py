@@ -28,8 +28,8 @@ from starcast.comma_lists import join_commas, split_commas
 from starcast.errors import OptionError, printable
 from starcast.options import flag_of, flat_fields, inner_type
 from starcast.runtime.folder.lists import home_path
-from starcast.runtime.video.many.strict_yaml import Text, read_strictly
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.strict_yaml import Text, read_strictly
 from starcast.runtime.video.timeline.keyframes import is_key_file, parse_keys
 
 MOST_JOBS = 10_000

@@ -15,6 +15,7 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.video.film_maker import Look, look_of
 from starcast.runtime.video.input.find_films import find_films
+from starcast.runtime.video.many.interrupted import overwriting
 from starcast.runtime.video.many.job_file import Job, Mistakes, read_jobs
 from starcast.runtime.video.many.many_films import FilmsReport, Task, check_tasks, make_films
 from starcast.runtime.video.many.summary import Summary
@@ -64,8 +65,10 @@ def run_jobs(
     for line in planner.left_out:
         progress(line)
     check_tasks(tasks)
-    with hold_folder(folder):
-        return make_films(tasks, Summary(folder, progress), progress=progress, show_progress=show_progress)
+    with hold_folder(folder), overwriting(folder, tasks, [str(path)]) as since_ns:
+        return make_films(
+            tasks, Summary(folder, progress), since_ns=since_ns, progress=progress, show_progress=show_progress
+        )
 
 
 class _Planner:

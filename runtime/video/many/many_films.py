@@ -112,10 +112,12 @@ def make_films(
     tasks: Sequence[Task],
     watcher: Watcher | None = None,
     *,
+    since_ns: int | None = None,
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmsReport:
-    """Make the films. Those of one bundle and engine are made one after the other, in their order.
+    """Make the films. Those of one bundle and engine are made one after the other, in their order. With --overwrite,
+    those that were written after `since_ns` stay.
 
     `progress` gets what concerns all of them, and at the end what failed and what a user should know. Raises
     OptionError if a film that was not made like this is in the way of one, and what makes every film impossible, such
@@ -143,7 +145,7 @@ def make_films(
                     for number, outcome in islice(numbered, len(group)):
                         outcome.state = State.IN_WORK
                         notify()
-                        _make(outcome, maker, bar, number, can_be_raised=can_be_raised)
+                        _make(outcome, maker, bar, number, since_ns, can_be_raised=can_be_raised)
                         notify()
                     maker.close()
         except BaseException:
@@ -192,7 +194,9 @@ def _refuse_what_is_in_the_way(groups: Sequence[Sequence[Outcome]], makers: Sequ
         raise OptionError(already(paths[0], f"exists, {clause}{more}", OVERWRITE))
 
 
-def _make(outcome: Outcome, maker: FilmMaker, bar: TotalBar, number: int, *, can_be_raised: bool) -> None:
+def _make(
+    outcome: Outcome, maker: FilmMaker, bar: TotalBar, number: int, since_ns: int | None, *, can_be_raised: bool
+) -> None:
     """Make a film, or note why not. Raises what makes every other film impossible, too: a full disk and, if it
     `can_be_raised`, an engine or a style that cannot be opened."""
     task = outcome.task
@@ -206,7 +210,7 @@ def _make(outcome: Outcome, maker: FilmMaker, bar: TotalBar, number: int, *, can
         return bar.part(number, task.source.name, frames, outcome.notes.append)
 
     try:
-        outcome.report = maker.make(task.look, task.source, task.target, open_bar)
+        outcome.report = maker.make(task.look, task.source, task.target, open_bar, since_ns)
     except (StarcastError, OSError, MemoryError) as error:
         if _is_unwritable(error) or (can_be_raised and task.look in maker.broken):
             raise

@@ -5,39 +5,24 @@ It is written anew as videos end, so it can be looked at while the others are in
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-import av
-import cv2
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
 
 from starcast.atomic import write_text
-from starcast.errors import StarcastError, printable, reason_of
-from starcast.images.read import read_image
-from starcast.runtime.video.input.opening import open_video
-from starcast.runtime.video.input.orientation import display_matrix, turn_upright
-from starcast.runtime.video.input.sequence_files import find_files, is_sequence
+from starcast.errors import printable, reason_of
 from starcast.runtime.video.many.many_films import Outcome, State
-from starcast.runtime.video.options import MAX_FRAME_PIXELS
-from starcast.runtime.video.timing import as_fraction
+from starcast.runtime.video.many.thumbnails import thumbnails_of
 
 PAGE = "starcast.html"
 _MARK = "starcast: summary of videos"
 _HEAD = 200  # characters in which the mark is
-_WIDTH = 320  # of a thumbnail, in pixels
-_QUALITY = 80  # of its JPEG
-_PLACE = 1 / 3  # of the video, where the thumbnail is from
-_MOST_DECODED = 600  # frames that are decoded to get there
 _PAUSE_S = 5.0  # at least, between two pages: with thousands of videos they grow large
 _TONES = {State.DONE: "good", State.THERE: "good", State.FAILED: "bad"}
 
@@ -93,7 +78,7 @@ class Summary:
     def _entry(self, outcome: Outcome) -> _Entry:
         task, is_there = outcome.task, outcome.state in (State.DONE, State.THERE)
         if is_there and task.target not in self._thumbnails:
-            pair = (thumbnail_of(task.source), thumbnail_of(task.target))
+            pair = thumbnails_of(task.source, task.target, task.look.options)
             self._thumbnails[task.target] = tuple(uri for uri in pair if uri)
         link = quote(os.path.relpath(task.target, self._path.parent).replace(os.sep, "/")) if is_there else ""
         return _Entry(
@@ -109,46 +94,6 @@ def is_ours(page: Path) -> bool:
     with contextlib.suppress(OSError, ValueError), page.open(encoding="utf-8") as file:
         return page.is_file() and not page.is_symlink() and _MARK in file.read(_HEAD)
     return False
-
-
-def thumbnail_of(video: Path) -> str:
-    """A frame at a third of a video as a data URI; "" if there is none to be had."""
-    try:
-        frame = _middle_image(video) if is_sequence(video) else _frame_of(video)
-    except (StarcastError, av.FFmpegError, OSError, ValueError):
-        return ""
-    if frame is None:
-        return ""
-    height = max(1, round(frame.shape[0] * _WIDTH / frame.shape[1]))
-    small = cv2.resize(np.ascontiguousarray(frame), (_WIDTH, height), interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"
-
-
-def _middle_image(sequence: Path) -> NDArray[np.uint8]:
-    files = find_files(sequence)
-    return read_image(files.folder / files.names[int(len(files.names) * _PLACE)])
-
-
-def _frame_of(video: Path) -> NDArray[np.uint8] | None:
-    with open_video(video, MAX_FRAME_PIXELS) as container:
-        stream = container.streams.best("video")
-        if stream is None:
-            return None
-        wanted = (container.duration or 0) / av.time_base * _PLACE
-        with contextlib.suppress(av.FFmpegError):
-            container.seek(int((container.start_time or 0) + wanted * av.time_base))
-        tick = float(as_fraction(stream.time_base) or 1)
-        begin = (container.start_time or 0) / av.time_base
-        shown: Any = None
-        for number, frame in enumerate(container.decode(stream)):
-            shown = frame
-            if number >= _MOST_DECODED or (frame.pts is not None and frame.pts * tick - begin >= wanted):
-                break
-        if shown is None:
-            return None
-        pixels: NDArray[np.uint8] = shown.to_ndarray(format="rgb24")
-        return turn_upright(pixels, display_matrix(shown))
 
 
 def _facts_of(outcome: Outcome) -> str:

@@ -16,6 +16,7 @@ from starcast.runtime.folder.outputs import FILM_SUFFIXES, refuse_source_folder
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.video.film_maker import look_of
 from starcast.runtime.video.input.find_films import find_films
+from starcast.runtime.video.many.interrupted import overwriting
 from starcast.runtime.video.many.many_films import FilmsReport, Task, check_tasks, make_films
 from starcast.runtime.video.many.summary import Summary
 from starcast.runtime.video.options import VideoOptions
@@ -65,8 +66,10 @@ def translate_videos(
     places = film_paths(found.sources, folder, suffix_for(options.codec))
     tasks = [Task(bundle, look, source.path, target) for source, target in zip(found.sources, places, strict=True)]
     check_tasks(tasks)
-    with hold_folder(folder):
-        many = make_films(tasks, Summary(folder, progress), progress=progress, show_progress=show_progress)
+    with hold_folder(folder), overwriting(folder, tasks, [str(source) for source in sources]) as since_ns:
+        many = make_films(
+            tasks, Summary(folder, progress), since_ns=since_ns, progress=progress, show_progress=show_progress
+        )
     many.problems = list(found.problems)
     return many
 

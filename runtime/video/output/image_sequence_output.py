@@ -22,6 +22,7 @@ from starcast.images.write import write_image
 from starcast.leftovers import new_partial_folder
 from starcast.occupied import OVERWRITE, already
 from starcast.runtime.encoding import EncodingOptions, image_at, is_sequence
+from starcast.runtime.marks import parse_mark
 from starcast.runtime.video.input.film import Film
 from starcast.runtime.video.output.animated_output import FromFilm
 from starcast.runtime.video.timing import as_fraction
@@ -85,8 +86,13 @@ class SequenceOutput(FromFilm):
             return sorted(round(1000 * (packet.pts or 0) * (as_fraction(packet.time_base) or 0)) for packet in packets)
 
     def _may_replace(self, image: Path) -> bool:
-        """Whether an image is one of an earlier run of this command, or may be overwritten."""
-        is_ours = self._mark is not None and read_mark(image) == self._mark
+        """Whether an image is of an earlier run of this command, perhaps from the source as it was before an edit, or
+        may be overwritten."""
+        there, mark = parse_mark(read_mark(image)), parse_mark(self._mark)
+        is_ours = (
+            there is not None and mark is not None and there.settings == mark.settings
+            and (there.content == mark.content or there.place == mark.place)
+        )  # fmt: skip
         return image.is_file() and (self._replaces or is_ours)
 
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from starcast.comma_lists import split_commas
 from starcast.errors import OptionError, printable
 from starcast.runtime.seed_lists import LARGEST_SEED
+from starcast.runtime.video.strict_yaml import read_strictly
 from starcast.runtime.video.timeline.key_times import EXAMPLES, KeyTime, parse_time
 from starcast.runtime.video.timeline.spline import EASES, SMOOTH
-from starcast.runtime.video.yaml_file import read_yaml
 
 MOST_KEYS = 10_000
 STYLE_KEYS = "--style-keys"
@@ -59,7 +59,7 @@ def parse_keys(given: object, folder: Path | None = None) -> tuple[StyleKey, ...
     are relative to `folder`, in a file to the file's own. Raises OptionError."""
     if isinstance(given, str) and is_key_file(given):
         path = Path(given)
-        return parse_keys(read_yaml(path), path.parent)
+        return parse_keys(read_strictly(path), path.parent)
     if isinstance(given, str):
         entries: Sequence[Any] = [_mapping_of(words, "domain") for words in _entries(given, STYLE_KEYS)]
     elif isinstance(given, Sequence) and not isinstance(given, bytes):

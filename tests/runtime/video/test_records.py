@@ -136,18 +136,40 @@ def test_an_overwritten_film_killed_before_its_record_does_not_keep_the_old_one(
 
 
 @pytest.mark.parametrize("verb", ["video", "morph"])
-def test_a_film_made_in_another_way_or_from_another_source_is_in_the_way(make_clip, tiny_bundle, tmp_path, verb):
+def test_a_film_made_in_another_way_is_in_the_way(make_clip, tiny_bundle, tmp_path, verb):
     target = tmp_path / "out.mp4"
     film(verb, make_clip, tiny_bundle, target)
     content = target.read_bytes()
     for changes in ({"psi": 0.5}, {"crf": 30}, {"fit": "pad"}):
         with pytest.raises(OptionError, match=r"out\.mp4 already exists.*--overwrite"):
             film(verb, make_clip, tiny_bundle, target, **changes)
-    with pytest.raises(OptionError, match="already exists"):
-        film(verb, make_clip, tiny_bundle, target, level=100)
     assert target.read_bytes() == content
     assert len(read_runs(tmp_path / "out.mp4.json")) == 1
     assert film(verb, make_clip, tiny_bundle, target, threads=1).is_there_already
+
+
+@pytest.mark.parametrize("verb", ["video", "morph"])
+def test_a_film_whose_source_was_edited_is_made_again(make_clip, watch, tiny_bundle, tmp_path, verb):
+    target = tmp_path / "out.mp4"
+    film(verb, make_clip, tiny_bundle, target)
+    before = watch(target).levels[0]
+    assert not film(verb, make_clip, tiny_bundle, target, level=60).is_there_already
+    assert watch(target).levels[0] == pytest.approx(before - (128 - 60), abs=4)
+    assert len(read_runs(tmp_path / "out.mp4.json")) == 1
+
+
+def test_numbered_images_that_grew_are_an_edited_source(tiny_bundle, tmp_path):
+    (tmp_path / "in").mkdir()
+    options = VideoOptions(domain="dog", seed=3)
+    reports, lines = [], []
+    for number in (1, 2):
+        write_image(tmp_path / f"in/{number:02d}.png", np.full((32, 32, 3), 128, np.uint8))
+        report = translate_video(
+            tiny_bundle, tmp_path / "in", tmp_path / "out_%02d.png", options, progress=lines.append
+        )
+        reports.append(report.frames)
+    assert reports == [1, 2]
+    assert f"{tmp_path / 'in'} was edited since out_%02d.png was made: it is made again" in lines
 
 
 def test_a_record_that_cannot_be_written_costs_no_film(make_clip, watch, tiny_bundle, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,72 @@ def test_ctrl_c_says_how_many_are_done_and_the_same_command_goes_on(
     assert written(tmp_path / "out") == ["a.mp4"]
     report, _ = translate(tmp_path / "*.mp4", out=tmp_path / "out")
     assert states(report) == [State.THERE, State.DONE, State.DONE]
+
+
+def test_an_interrupted_overwrite_goes_on_and_a_finished_one_starts_again(make_clip, tmp_path, translate, monkeypatch):
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        make_clip(name, frames=2)
+    clips, out = tmp_path / "*.mp4", tmp_path / "out"
+    overwrite = replace(FAST, overwrite=True)
+    translate(clips, out=out)
+    write = film_maker.write_film
+
+    def stop_at_c(source, *arguments):
+        if source.name.endswith("c.mp4"):
+            raise KeyboardInterrupt
+        return write(source, *arguments)
+
+    def interrupt():
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(film_maker, "write_film", stop_at_c)
+            translate(clips, out=out, options=overwrite)
+
+    def made_again(options):
+        return [state is State.DONE for state in states(translate(clips, out=out, options=options)[0])]
+
+    interrupt()
+    assert made_again(replace(overwrite, batch=1)) == [True, True, True]  # another command
+    interrupt()
+    shutil.copy(tmp_path / "a.mp4", out / "b.mp4")  # of somebody else, since then
+    make_clip("a.mp4", frames=3)
+    assert made_again(overwrite) == [True, True, True]
+    interrupt()
+    assert made_again(replace(overwrite, restart=True)) == [True, True, True]
+    interrupt()
+    assert made_again(overwrite) == [False, False, True]
+    assert made_again(overwrite) == [True, True, True]
+    assert not list(out.glob(".*"))
+
+
+def test_a_film_whose_source_was_edited_is_made_again_and_another_source_is_refused(
+    make_clip, tmp_path, translate, watch
+):
+    make_clip("a.mp4", frames=2), make_clip("b.mp4", frames=2)
+    out, sources = tmp_path / "out", [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    translate(*sources, out=out)
+    make_clip("b.mp4", frames=3)
+    report, lines = translate(*sources, out=out)
+    assert (states(report), len(watch(out / "b.mp4").times)) == ([State.THERE, State.DONE], 3)
+    assert f"{tmp_path / 'b.mp4'} was edited since b.mp4 was made: it is made again" in lines
+    (tmp_path / "other").mkdir()
+    make_clip("other/b.mp4", frames=4)
+    report, _ = translate(sources[0], tmp_path / "other" / "b.mp4", out=out)
+    assert states(report) == [State.THERE, State.FAILED]
+    assert "b.mp4 already exists: choose another -o, or give --overwrite" in report.failed[0]
+
+
+def test_no_empty_folder_stays_of_films_that_were_not_made(make_clip, tmp_path, translate, monkeypatch):
+    for name in ("in/deep/a.mp4", "in/flat.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        make_clip(name, frames=2)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Translator, "__call__", stop)
+        translate(tmp_path / "in", out=tmp_path / "out", options=replace(FAST, overwrite=True))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["starcast.html"]
 
 
 def test_an_engine_that_does_not_open_ends_the_command_with_its_reason(make_clip, tmp_path, translate, monkeypatch):

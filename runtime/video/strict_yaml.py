@@ -14,7 +14,7 @@ import yaml
 
 from starcast.errors import OptionError, printable, reason_of
 
-LARGEST = 2**20  # bytes: thousands of jobs
+LARGEST = 2**20  # bytes: thousands of jobs or keys
 DEEPEST = 10  # lists and mappings within each other
 _NULLS = ("", "~", "null")
 _USUAL = "tag:yaml.org,2002:"
