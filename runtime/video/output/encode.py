@@ -39,6 +39,8 @@ _TRANSPARENT = {
     "yuv422p10": ("yuva422p10le",), "yuv444p10": ("yuva444p10le",), RGB: ("bgra", "gbrap"),
 }  # fmt: skip
 _WITH_CRF = ("libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9")
+# PyAV's own choice is slices, with which x264 takes a quarter longer and makes files 2.5 % larger (848x464, two cores)
+_THREADS_BY_FRAME = ("libx264",)
 _PRORES_PROFILES = {"yuv422p10": "hq", "yuv444p10": "4444"}
 _QUICKTIME_TAGS = {"hevc": "hvc1"}  # Apple's players show nothing of FFmpeg's own choice, hev1
 
@@ -77,6 +79,8 @@ class VideoEncoder:
             encoder.name, rate=rate.limit_denominator(2**20), options=dict(settings), **open_options(encoder.name)
         )
         self.stream = stream
+        if encoder.name in _THREADS_BY_FRAME:
+            stream.thread_type = "FRAME"
         stream.height, stream.width, stream.pix_fmt = height + rows, width + columns, encoder.pixel_format
         if encoding.bits_per_second is not None:
             stream.bit_rate = encoding.bits_per_second

@@ -39,7 +39,7 @@ from starcast.runtime.video.restart.segments import Segments
 
 # how long sound may wait in the muxer for the frames of its time, which come a segment at a time; more is written, so
 # that a film of few frames a minute does not keep its sound in memory
-_WAIT_US = "30000000"
+_WAIT_US = "40000000"
 
 
 class Sink:

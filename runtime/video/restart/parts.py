@@ -228,7 +228,7 @@ def discard_parts(record: FilmRecord) -> None:
 def versions() -> dict[str, str]:
     """The versions that decide over frames and their encoding."""
     codec = ".".join(map(str, av.library_versions["libavcodec"]))
-    return {"starcast": __version__, "av": av.__version__, "libavcodec": codec, "segments": "1"}
+    return {"starcast": __version__, "av": av.__version__, "libavcodec": codec, "segments": "2"}
 
 
 def engine_facts(translator: Translator, batch: int | None) -> dict[str, str]:

@@ -1,13 +1,16 @@
 """A film is encoded in closed segments, always, so that an interrupted one goes on behind the last whole segment and
 comes out as if it had never stopped: each segment has an encoder of its own, and a file in the film's parts.
 
-Their packets are read back and go to the muxer with decoding times of their own, which run through all segments.
+An encoder looks many frames ahead, so at a segment's end it has work left. It does that in a thread, while the next
+segment begins. Then the segment's packets are read back, and go to the muxer with decoding times of their own, which
+run through all segments.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
@@ -27,14 +30,18 @@ from starcast.runtime.video.output.encode import VideoEncoder
 from starcast.runtime.video.restart.journal import Segment
 from starcast.runtime.video.restart.memory import State
 from starcast.runtime.video.restart.parts import Parts, hash_of
+from starcast.signals import undisturbed
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside
     from starcast.runtime.video.input.film import Item
 
-# a crash costs no more than ten seconds of film; x264 and x265 put a key frame every 250 frames by themselves, and the
+# a crash costs hardly more than ten seconds of film; x264 and x265 put a key frame every 250 frames by themselves, and the
 # usual sizes of a batch divide 240
 SEGMENT_FRAMES = 240
+# share of the next segment after which one must be whole. A fixed one, so that a muxer always gets packets in the same
+# order; encoders look fewer frames ahead
+_LATEST = 3
 _CONTAINER = ".nut"  # stores packets as they are
 # encoders whose packets NUT does not store whole: the alpha of VP9 lies beside its packets, and ProRes has no tag there
 _OTHER_CONTAINERS = {"libvpx-vp9": ".mkv", "prores_ks": ".mov"}
@@ -80,7 +87,7 @@ class SegmentFile:
         self._number = number
         self._coded: list[tuple[int, int]] = []
         self._decoded: list[int] = []
-        self._frames = 0
+        self.frames = 0
         with ExitStack() as opening:
             partial = opening.enter_context(atomic_path(self.path))
             self._container: OutputContainer = av.open(str(partial), "w", format=_FORMATS[suffix])
@@ -90,16 +97,12 @@ class SegmentFile:
             self._stack = opening.pop_all()
 
     @property
-    def is_full(self) -> bool:
-        return self._frames == SEGMENT_FRAMES
-
-    @property
     def extradata(self) -> bytes:
         """What decoders need to know before the first packet."""
         return self._encoder.stream.codec_context.extradata or b""
 
     def write(self, frame: RgbFrame) -> None:
-        self._frames += 1
+        self.frames += 1
         self._mux(self._encoder.encode(frame.pixels, frame.pts, frame.duration, frame.alpha))
 
     def finish(self) -> Segment:
@@ -193,47 +196,68 @@ class Segments:
         self._next: Segment | None = None
         self._number = 0
         self._file: SegmentFile | None = None
+        self._finisher = ThreadPoolExecutor(1, "segments")  # its thread ends with this object
+        self._finishing: Future[Segment] | None = None
 
     def write(self, frame: RgbFrame) -> Iterator[Packet[Any]]:
-        """Add a frame; gives the packets of the segment that it completes."""
+        """Add a frame; gives the packets of a segment that is whole by now."""
         if self._file is None:
             name = self._stream.codec_context.name
             self._file = SegmentFile(self._parts, self._number, name, *self._how)
+            self._number += 1
             if self._file.extradata != (self._stream.codec_context.extradata or b""):
                 raise VideoError("the encoder begins each segment in another way: choose another --codec")
         self._file.write(frame)
-        if self._file.is_full:
-            yield from self._finish(frame.state or {})
+        if self._file.frames * _LATEST >= SEGMENT_FRAMES:
+            yield from self._finished()
+        if self._file.frames == SEGMENT_FRAMES:
+            self._finish(frame.state or {})
 
     def pass_stored(self) -> Iterator[Packet[Any]]:
         """The next frame lies in an earlier run's segment; gives that segment's packets with its last frame."""
         self._next = self._next or next(self._stored)
         self._passed += 1
         if self._passed == len(self._next.coded):
-            yield from self._join(self._next)
+            self._number = self._next.number + 1
+            yield from self._joining.packets(self._parts, self._next, self._stream)
             self._next, self._passed = None, 0
 
     def flush(self) -> Iterator[Packet[Any]]:
-        """The packets of the last frames, which are no whole segment."""
+        """The packets that are left; the last frames are no whole segment."""
+        yield from self._finished()
         if self._file is not None:
-            yield from self._finish(None)
+            self._finish(None)
+            yield from self._finished()
 
     def abandon(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove what is not whole."""
+        """Remove what is not whole. A segment that is being finished becomes whole."""
+        if self._finishing is not None:
+            with undisturbed():
+                wait([self._finishing])
         if self._file is not None:
             self._file.abandon(kind, error, trace)
 
-    def _finish(self, state: State | None) -> Iterator[Packet[Any]]:
+    def _finish(self, state: State | None) -> None:
         """End a segment. One without a `state` is not whole: the next run makes it again."""
-        assert self._file is not None
-        segment = self._file.finish()
-        self._file = None
-        if state is not None:
-            self._parts.add(segment, state)
-        yield from self._join(segment)
+        assert self._file is not None and self._finishing is None
+        file, self._file = self._file, None
+        self._finishing = self._finisher.submit(_complete, file, self._parts, state)
 
-    def _join(self, segment: Segment) -> Iterator[Packet[Any]]:
-        self._number = segment.number + 1
-        yield from self._joining.packets(self._parts, segment, self._stream)
+    def _finished(self) -> Iterator[Packet[Any]]:
+        """The packets of the segment that is being finished, if there is one."""
+        if self._finishing is not None:
+            finishing, self._finishing = self._finishing, None
+            yield from self._joining.packets(self._parts, finishing.result(), self._stream)
+
+
+def _complete(file: SegmentFile, parts: Parts, state: State | None) -> Segment:
+    try:
+        segment = file.finish()
+        if state is not None:
+            parts.add(segment, state)
+    except BaseException as error:
+        file.abandon(type(error), error, error.__traceback__)
+        raise
+    return segment
