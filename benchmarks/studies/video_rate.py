@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -112,10 +113,22 @@ def stand_in(kind: str, ms: float) -> Callable[..., Images]:
 
 
 def compute(seconds: float) -> None:
-    """Use so much CPU time of this thread, without Python's lock."""
-    block, end = bytes(2**17), time.thread_time() + seconds
-    while time.thread_time() < end:
-        hashlib.sha256(block)
+    """Use so much CPU time of this thread, in few calls that let go of Python's lock, as an engine does."""
+    end = time.thread_time() + seconds
+    while (left := end - time.thread_time()) > 0:
+        _hash(max(1, int(left * _hashes_a_second())))
+
+
+@cache
+def _hashes_a_second() -> float:
+    _hash(1000)  # warms up
+    start = time.thread_time()
+    _hash(20_000)
+    return 20_000 / (time.thread_time() - start)
+
+
+def _hash(count: int) -> None:
+    hashlib.pbkdf2_hmac("sha256", b"", b"", count)
 
 
 def draw_video(target: Path, size: tuple[int, int], frames: int) -> Path:

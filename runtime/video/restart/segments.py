@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside
     from starcast.runtime.video.input.film import Item
 
-# a crash costs hardly more than ten seconds of film; x264 and x265 put a key frame every 250 frames by themselves, and the
-# usual sizes of a batch divide 240
+# a crash costs hardly more than ten seconds of film; x264 and x265 put a key frame every 250 frames by themselves, and
+# the usual sizes of a batch divide 240
 SEGMENT_FRAMES = 240
 # share of the next segment after which one must be whole. A fixed one, so that a muxer always gets packets in the same
 # order; encoders look fewer frames ahead
@@ -241,7 +241,7 @@ class Segments:
 
     def _finish(self, state: State | None) -> None:
         """End a segment. One without a `state` is not whole: the next run makes it again."""
-        assert self._file is not None and self._finishing is None
+        assert self._file is not None
         file, self._file = self._file, None
         self._finishing = self._finisher.submit(_complete, file, self._parts, state)
 

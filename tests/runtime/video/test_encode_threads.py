@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from fractions import Fraction
 
@@ -16,25 +17,23 @@ from starcast.runtime.video.output.encode import VideoEncoder, settle
 TICKS = Fraction(1, 25)
 
 
-def converters() -> int:
-    return sum(thread.name.startswith("colours") for thread in threading.enumerate())
+def converters() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("colours")}
 
 
 @pytest.mark.parametrize("is_flushed", [True, False], ids=["a finished film", "a film that was given up"])
 def test_it_ends_with_the_film(tmp_path, is_flushed):
-    target = tmp_path / "out.mkv"
+    target, before = tmp_path / "out.mkv", converters()
     with av.open(str(target), "w") as container:
         encoder = VideoEncoder(container, 16, 16, 1 / TICKS, TICKS, settle(EncodingOptions(), target))
         encoder.encode(np.zeros((16, 16, 3), np.uint8), 0, 1)
-        assert converters() == 1
+        [thread] = converters() - before
         if is_flushed:
             container.mux(encoder.flush())
-    thread = next((one for one in threading.enumerate() if one.name.startswith("colours")), None)
     del encoder
     gc.collect()
-    if thread is not None:
-        thread.join(5)
-    assert converters() == 0
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("codec", ["ffv1", "h264"])
@@ -60,3 +59,14 @@ def test_a_frame_that_cannot_be_converted_is_an_error(tmp_path):
         encoder.encode(np.zeros((16, 16), np.uint8), 0, 1)  # without colours
         with pytest.raises((ValueError, IndexError, TypeError)):
             encoder.flush()
+
+
+def test_x264_divides_frames_among_threads_and_not_parts_of_a_frame(tmp_path):
+    target = tmp_path / "out.mkv"
+    with av.open(str(target), "w") as container:
+        encoder = VideoEncoder(container, 128, 128, 1 / TICKS, TICKS, settle(EncodingOptions(), target))
+        image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+        packets = [packet for pts in range(3) for packet in encoder.encode(image, pts, 1)] + encoder.flush()
+    units = [re.findall(rb"\x00\x00\x01(.)", bytes(packet), re.DOTALL) for packet in packets]
+    slices = [sum(unit[0] & 31 in (1, 5) for unit in of_packet) for of_packet in units]  # H.264, table 7-1
+    assert slices == [1, 1, 1]

@@ -188,9 +188,10 @@ def test_an_interrupted_overwrite_goes_on_and_a_finished_one_starts_again(make_c
         return write(source, *arguments)
 
     def interrupt():
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(film_maker, "write_film", stop_at_c)
-            translate(clips, out=out, options=overwrite)
+            with pytest.raises(KeyboardInterrupt):
+                translate(clips, out=out, options=overwrite)
 
     def made_again(options):
         return [state is State.DONE for state in states(translate(clips, out=out, options=options)[0])]
@@ -234,9 +235,10 @@ def test_no_empty_folder_stays_of_films_that_were_not_made(make_clip, tmp_path, 
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Translator, "__call__", stop)
-        translate(tmp_path / "in", out=tmp_path / "out", options=replace(FAST, overwrite=True))
+        with pytest.raises(KeyboardInterrupt):
+            translate(tmp_path / "in", out=tmp_path / "out", options=replace(FAST, overwrite=True))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["starcast.html"]
 
 
