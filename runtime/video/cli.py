@@ -38,7 +38,7 @@ VIDEO_HEADINGS = {
     "Engine": _ENGINE,
 }
 MORPH_HEADINGS = {
-    "What to render": ("output", "container", "fit", "official", "overwrite", "statistics"),
+    "What to render": ("output", "container", "fit", "official", "overwrite", "restart", "statistics"),
     "Styles": ("domain", "refs", "seeds", "psi", "style_keys"),
     "Styles of models steered by labels": _LABELS,
     "Time": ("fps", "frames_per_step", "duration"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from starcast.errors import EngineError, MissingExtraError, OptionError, StarcastError, VariantMissingError, VideoError
+from starcast.errors import OptionError, StarcastError, VideoError
 from starcast.hold import hold
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.faces.align_flag import align_references, open_faces
@@ -37,7 +37,8 @@ from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.restart.memory import Memory
-from starcast.runtime.video.restart.parts import discard_parts, earlier_engine, engine_facts, versions
+from starcast.runtime.video.restart.parts import discard_parts, versions
+from starcast.runtime.video.restart.same_engine import engine_facts, open_same_engine
 from starcast.runtime.video.smooth import SMOOTH, Smoother, smoothing
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.timeline.course import FilmStyles
@@ -189,14 +190,9 @@ class FilmMaker:
         """The engine that all films share. The first film may have been interrupted: it goes on with its engine."""
         if self._translator is None:
             with self._remembering(look):
-                earlier = {} if options.restart else earlier_engine(record)
-                try:
-                    translator = self._translator_for(source_path, options, **earlier)
-                except (EngineError, MissingExtraError, OptionError, VariantMissingError) as error:
-                    if not earlier:
-                        raise
-                    self._print(f"The engine of the interrupted run cannot be opened again: {error}")
-                    translator = self._translator_for(source_path, options)
+                translator = open_same_engine(
+                    record, partial(self._translator_for, source_path, options), self._print, restart=options.restart
+                )
                 self._translator = self._closing.enter_context(translator)
         return self._translator
 

@@ -7,9 +7,8 @@ whatever its domain. `--official` lays the video out, and ends it, as the offici
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,11 @@ from starcast.errors import ImageError, OptionError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
-from starcast.images.white import on_white
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.sources import find_sources
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.source_styles import SourceStyles
-from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import (
     StyleRequest,
     graphs_for,
@@ -38,20 +34,20 @@ from starcast.runtime.style_requests import (
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.film_record import FilmRecord, is_done
-from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
+from starcast.runtime.video.morph_stages import rate_of, work_of_morph, write_morph
+from starcast.runtime.video.official import Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.output.encode import DroppedFilm, settle
-from starcast.runtime.video.output.image_sequence_output import output_path
-from starcast.runtime.video.output.outputs import open_sink
+from starcast.runtime.video.output.encode import settle
 from starcast.runtime.video.output.sink import check_target
+from starcast.runtime.video.pipeline import Opening
 from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.restart.parts import discard_parts, versions
+from starcast.runtime.video.restart.same_engine import engine_facts, open_same_engine
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
-from starcast.runtime.video.subjects import Still, Subject, Walk
+from starcast.runtime.video.subjects import Still, Walk
 from starcast.runtime.video.timeline.keyframes import StyleKey, parse_keys
-from starcast.runtime.video.timeline.morph_timeline import closed_course, frames_in, stops_along, translate_recursively
-from starcast.runtime.video.timeline.recursion import Recursion, recursion_of
-from starcast.runtime.video.timeline.style_path import Stop
+from starcast.runtime.video.timeline.morph_timeline import closed_course, frames_in, stops_along
+from starcast.runtime.video.timeline.recursion import recursion_of
 from starcast.runtime.video.timeline.style_plan import StylePlan, requests_of_keys, requests_of_lists
 
 _NO_STYLE = np.empty(0, np.float32)
@@ -69,7 +65,8 @@ def morph(
     """Write a video that goes through the styles in `options`: of the image `sources`, or, without one, of generated
     images. With `options.official`, it shows several sources: images, folders, patterns or lists.
 
-    If `target` is that film already, only its record is written, where it is missing. Raises OptionError, StyleError,
+    If `target` is that film already, only its record is written, where it is missing; if a run of the same command was
+    interrupted, it goes on there. Raises OptionError, StyleError,
     BundleError, ImageError, EngineError, VideoError; then nothing is written.
     """
     given = [sources] if isinstance(sources, Path) else list(sources or ())
@@ -104,50 +101,61 @@ def morph(
             subject = _read_grid(given, requests, target, bundle, options, fail, progress)
             given = list(subject.paths)
         facts = StylePlan(tuple(requests), keys).facts
-    rate = _rate(options)
+    rate = rate_of(options)
     frames = frames_in(options, rate)
     course = None if frames is None else closed_course(keys, len(facts), frames, rate)
-    steps_frames = len(facts) * options.frames_per_step
-    recursion = recursion_of(options, rate, (frames or steps_frames) / rate, 1 / rate)
+    if frames is None:
+        step = options.frames_per_step
+        frames = subject.length(step) if isinstance(subject, Grid) else len(facts) * step
+    recursion = recursion_of(options, rate, frames / rate, 1 / rate)
     record = FilmRecord(target, given, bundle, options, facts)
     with hold(target):
-        if not is_done(record, target, report, overwrite=options.overwrite):
+        if is_done(record, target, report, overwrite=options.overwrite):
+            discard_parts(record)
+        else:
             for note in report.notes:
                 progress(note)
             film = subject or _read_still(given[0], bundle, options, progress)
             condition = bundle.manifest.condition
             beside = latent_graphs(condition) if isinstance(film, Walk) else graphs_for(requests, condition)
+            open_engine = partial(
+                Translator, bundle, work=work_of_morph(film, options), progress=progress, beside=beside,
+                **options.engine,
+            )  # fmt: skip
             with (
-                Translator(
-                    bundle, **options.engine, work=_work(film, options), progress=progress, beside=beside
-                ) as translator,
-                ProgressBar(
-                    film.length(options.frames_per_step) if isinstance(film, Grid) else frames or steps_frames,
-                    "frames",
-                    show=show_progress,
-                    progress=progress,
-                ) as bar,
+                open_same_engine(record, open_engine, progress, restart=options.restart) as translator,
+                ProgressBar(frames, "frames", show=show_progress, progress=progress) as bar,
             ):
                 film.check(translator)
-                has: Mapping[str, Sequence[str]] = {}
-                if isinstance(film, Walk):
-                    styles = film.styles(translator)
-                    if film.is_transparent:
-                        bar.print(f"{bundle.path} makes transparent images: the video shows them on white")
-                else:
-                    source_styles = SourceStyles(requests, translator, bar.print)
-                    styles = source_styles.make(film.sample[0], printable(given[0]))
-                    has = source_styles.has
                 before = translator.extra_cost
-                if frames is None or course is None:
+                styles, has = _styles_of(film, requests, translator, bar)
+                if course is None:
                     stops = film.stops(styles, options.frames_per_step)
                 else:
                     stops = stops_along(course, styles, frames, rate)
-                _write(film, stops, recursion, target, translator, options, record.mark, report, bar)
+                opening = Opening(
+                    target, film.size, options, record.mark, metadata=True,
+                    origin={**record.identity, **versions(), "engine": engine_facts(translator, options.batch)},
+                    restart=options.restart, memories={} if recursion is None else {"recursion": recursion},
+                )  # fmt: skip
+                write_morph(film, stops, recursion, opening, translator, options, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
         tell_statistics(options.statistics, report, progress)
     return report
+
+
+def _styles_of(
+    film: Still | Grid | Walk, requests: Sequence[StyleRequest], translator: Translator, bar: ProgressBar
+) -> tuple[NDArray[np.float32], Mapping[str, Sequence[str]]]:
+    """The styles, and the labels that were read of the source."""
+    if isinstance(film, Walk):
+        if film.is_transparent:
+            bar.print(f"{translator.bundle.path} makes transparent images: the video shows them on white")
+        return film.styles(translator), {}
+    source_styles = SourceStyles(requests, translator, bar.print)
+    path = film.paths[0] if isinstance(film, Grid) else film.path
+    return source_styles.make(film.sample[0], printable(path)), source_styles.has
 
 
 def _check_sources(bundle: Bundle, sources: Sequence[Path], options: MorphOptions) -> None:
@@ -219,66 +227,6 @@ def _read_fitted(
     return fit(stored.pixels, bundle.manifest.trained_size, options.fit)
 
 
-def _rate(options: MorphOptions) -> Fraction:
-    """Frames per second."""
-    return options.rate / SLOWNESS if options.official else options.rate
-
-
-def _write(
-    subject: Subject,
-    stops: Iterable[Stop],
-    recursion: Recursion | None,
-    target: Path,
-    translator: Translator,
-    options: MorphOptions,
-    mark: str,
-    report: FilmReport,
-    bar: ProgressBar,
-) -> None:
-    rate = _rate(options)
-    if recursion is not None and isinstance(subject, Still):
-        made = translate_recursively(subject, stops, translator, recursion, report)
-    else:
-        made = _translate_stops(subject, stops, translator, options.batch or translator.batch, report)
-    with (
-        report.measured(),
-        output_path(target) as partial,
-        open_sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
-        report.ahead(made, "run") as translations,
-    ):
-        report.notes = sink.notes
-        for note in report.notes:
-            bar.print(note)
-        for pixels, frames in translations:
-            for _ in range(frames):
-                with report.timed("encode"):
-                    sink.write(RgbFrame(pixels, report.frames, 1))
-                report.frames += 1
-                bar.advance()
-
-
-def _work(subject: Subject, options: MorphOptions) -> Work:
-    """The stages of `_write`, for measuring engines among them. What is encoded is dropped."""
-    rate = _rate(options)
-
-    def translate(run: Run, batch: int) -> Iterator[NDArray[np.uint8]]:
-        runs = (on_white(run(np.repeat(subject.sample, batch, axis=0))) for _ in itertools.count())
-        images = itertools.chain.from_iterable(runs)
-        while True:
-            yield subject.frame(np.stack(list(itertools.islice(images, subject.count))), Stop(_NO_STYLE, 1))
-
-    def rehearse(run: Run, batch: int) -> Generator[None]:
-        with (
-            DroppedFilm(subject.size, rate, 1 / rate, options) as film,
-            run_ahead(translate(run, batch), "run") as translations,
-        ):
-            for number, pixels in enumerate(translations):
-                film.write(pixels, number, 1)
-                yield
-
-    return Work("morph", rehearse, options.batch if options.recursion is None else 1)
-
-
 def requests_for(
     options: MorphOptions,
     domains: tuple[str, ...],
@@ -298,20 +246,3 @@ def requests_for(
     if not options.seeds and not options.refs:
         raise StyleError("give either --refs or --seeds: the styles that the loop goes through")
     return requests_of_lists(options.refs, options.chosen_seeds, options.domain, options.psi, domains, progress)
-
-
-def _translate_stops(
-    subject: Subject, stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
-) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """(frame, number of times that it is shown) for each stop. Images are made in batches of `batch`."""
-
-    def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
-        with report.timed("run", len(stops)):
-            images = subject.images(translator, np.stack([stop.style for stop in stops]), batch)
-            parts = np.split(images, len(stops))
-            return [(subject.frame(part, stop), stop.frames) for part, stop in zip(parts, stops, strict=True)]
-
-    batches = Batches(max(1, batch // subject.count), run)
-    for stop in stops:
-        yield from batches.add(stop)
-    yield from batches.finish()

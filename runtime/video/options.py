@@ -27,7 +27,7 @@ _SLOWEST, _FASTEST = 1, 240  # frames per second of a morph
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
+class FilmOptions(EncodingOptions, EngineChoice, RestartOptions, StatisticsOptions):
     """How the frames of `video` and `morph` are translated and written."""
 
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
@@ -37,7 +37,6 @@ class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions(
     FilmOptions,
-    RestartOptions,
     FaceOptions,
     GeometryOptions,
     TrimOptions,

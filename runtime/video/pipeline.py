@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,22 +68,8 @@ def write_film(
     `making` opens the stages between; frames and packets go through it."""
     with (
         report.measured(),
-        keeping_parts(opening, bar) as parts,
-        output_path(opening.target) as part,
-        open_sink(
-            part,
-            printable(opening.target),
-            opening.size,
-            source.rate,
-            source.time_base,
-            opening.encoding,
-            source=source,
-            mark=opening.mark,
-            metadata=opening.metadata,
-            parts=parts,
-        ) as sink,
+        open_output(opening, source.rate, source.time_base, bar, source=source) as (sink, parts),
     ):
-        _go_on(parts, sink, opening)
         _tell([*notes_on(source), *sink.notes], report, bar)
         known, told = len(sink.notes), len(source.changes)
         if parts.note:
@@ -106,6 +93,32 @@ def write_film(
                     told = len(source.changes)
     _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
     return sink
+
+
+@contextmanager
+def open_output(
+    opening: Opening, rate: Fraction, time_base: Fraction, bar: ProgressBar, *, source: Film | None = None
+) -> Iterator[tuple[Sink | FromFilm, Parts]]:
+    """What a film is written to, and its parts; of an interrupted film, `parts.frames` are there and the stages
+    remember what they knew behind them. The film is in place when the block ends without an error."""
+    with (
+        keeping_parts(opening, bar) as parts,
+        output_path(opening.target) as part,
+        open_sink(
+            part,
+            printable(opening.target),
+            opening.size,
+            rate,
+            time_base,
+            opening.encoding,
+            source=source,
+            mark=opening.mark,
+            metadata=opening.metadata,
+            parts=parts,
+        ) as sink,
+    ):
+        _go_on(parts, sink, opening)
+        yield sink, parts
 
 
 def is_frame(item: object) -> bool:

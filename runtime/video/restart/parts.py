@@ -38,7 +38,6 @@ from starcast.runtime.video.restart.journal import (
 from starcast.runtime.video.restart.memory import State
 
 if TYPE_CHECKING:
-    from starcast.runtime.translator import Translator
     from starcast.runtime.video.film_record import FilmRecord
 
 _JOURNAL = "journal.jsonl"
@@ -229,22 +228,6 @@ def versions() -> dict[str, str]:
     """The versions that decide over frames and their encoding."""
     codec = ".".join(map(str, av.library_versions["libavcodec"]))
     return {"starcast": __version__, "av": av.__version__, "libavcodec": codec, "segments": "2"}
-
-
-def engine_facts(translator: Translator, batch: int | None) -> dict[str, str]:
-    """What decides over the numbers of an engine."""
-    return {**translator.facts(), "batch": str(batch or translator.batch)}
-
-
-def earlier_engine(record: FilmRecord) -> dict[str, str]:
-    """The engine with which an interrupted run of the same command began, as options of Translator; empty if there was
-    none."""
-    facts = Parts(record.target).facts() or {}
-    engine = facts.get("engine")
-    if not isinstance(engine, dict) or facts.get("settings") != record.identity["settings"]:
-        return {}
-    choice = {"backend": engine.get("name"), "precision": engine.get("precision"), "form": engine.get("form")}
-    return {name: value for name, value in choice.items() if isinstance(value, str)}
 
 
 def hash_of(path: Path) -> str:

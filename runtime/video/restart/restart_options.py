@@ -1,4 +1,4 @@
-"""What becomes of an interrupted film: the options of `video` that say so."""
+"""What becomes of an interrupted film: the option of `video` and `morph` that says so."""
 
 from __future__ import annotations
 

@@ -1,22 +1,18 @@
-"""A morph of a given duration: one still picture on the timeline of `video`, as a closed loop, and with recursion."""
+"""A morph of a given duration: one still picture on the timeline of `video`, as a closed loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import MorphOptions
-from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.subjects import Still
 from starcast.runtime.video.timeline.course import STILL, Course, place_keys, spread_keys
 from starcast.runtime.video.timeline.key_times import parse_duration
 from starcast.runtime.video.timeline.keyframes import STYLE_KEYS, StyleKey
-from starcast.runtime.video.timeline.recursion import Recursion
 from starcast.runtime.video.timeline.style_path import Stop
 
 
@@ -49,17 +45,3 @@ def stops_along(course: Course, styles: NDArray[np.float32], frames: int, rate: 
         stop = Stop(style, 1)
     if stop is not None:
         yield stop
-
-
-def translate_recursively(
-    subject: Still, stops: Iterable[Stop], translator: Translator, recursion: Recursion, report: FilmReport
-) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """(frame, 1) for each frame of the stops: the picture with the last frame mixed in, translated."""
-    number = 0
-    for stop in stops:
-        for _ in range(stop.frames):
-            with report.timed("run"):
-                frame: NDArray[np.uint8] = translator(recursion.mix(subject.sample[0], number), stop.style)
-                recursion.remember(frame)
-            yield frame, 1
-            number += 1

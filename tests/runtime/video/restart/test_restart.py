@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
@@ -10,27 +9,21 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from film_content import content
+from interruptions import SEGMENT
 
 from starcast.errors import OptionError, VideoError
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.output.sink import Sink
-from starcast.runtime.video.restart import segments
 from starcast.runtime.video.restart.parts import folder_of
 from starcast.runtime.video.translate import translate_video
 
-SEGMENT = 8
 NINETY = Fraction(1, 90000)
 
 
-@pytest.fixture(autouse=True)
-def short_segments(monkeypatch):
-    monkeypatch.setattr(segments, "SEGMENT_FRAMES", SEGMENT)
-
+pytestmark = pytest.mark.usefixtures("short_segments")
 
 # has B-frames, and, unlike slower presets, x264 always gives the same bytes for frames of fewer than 128 pixels
 PRESET = "superfast"
@@ -38,40 +31,6 @@ PRESET = "superfast"
 
 def options(**changes):
     return VideoOptions(**{"domain": "dog", "seed": 3, "preset": PRESET, "backend": "onnxruntime", **changes})
-
-
-def content(path: Path) -> list[tuple[str, int | None, int | None, bytes]]:
-    """Everything that a film shows: frames with their times, and the packets of its other streams."""
-    with av.open(str(path)) as film:
-        shown = []
-        for packet in film.demux():
-            if packet.stream.type != "video":
-                shown.append((packet.stream.type, packet.pts, packet.duration, bytes(packet)))
-                continue
-            shown += [("video", frame.pts, None, frame.to_ndarray().tobytes()) for frame in packet.decode()]
-        facts = [(stream.type, stream.time_base, stream.start_time, stream.duration) for stream in film.streams]
-        return [*sorted(shown, key=lambda one: (one[0], one[1] or 0)), *facts]
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """interrupted(frames, call): runs `call`, which ends by Ctrl-C when so many frames are encoded."""
-
-    def run(frames, call):
-        write = Sink.write
-        count = itertools.count(1)
-
-        def stop(self, item):
-            write(self, item)
-            if hasattr(item, "pixels") and next(count) == frames:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Sink, "write", stop)
-            with pytest.raises(KeyboardInterrupt):
-                call()
-
-    return run
 
 
 def noisy(frames: int, seed: int = 0) -> list[np.ndarray]:
