@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from beacons import assert_together, write_beacon
+from subtitle_lines import subtitles
 
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.video.frames import RgbFrame
@@ -40,22 +41,6 @@ def write(source: Path, target: Path, **options: object) -> list[str]:
                 else:
                     sink.write(item)
         return sink.notes
-
-
-def subtitles(path: Path) -> tuple[str, list[tuple[float, float, str]]]:
-    """The codec, and begin, length and words of each line."""
-    lines = []
-    with av.open(str(path)) as film:
-        (stream,) = film.streams.subtitles
-        for packet in film.demux(stream):
-            decoded = stream.codec_context.decode2(packet) if packet.size else None
-            for rect in decoded or ():
-                words = rect.ass.decode().split(",", 8)[-1].replace("{\\i1}", "").replace("{\\i0}", "")
-                lasts = float(packet.duration * packet.time_base)
-                lines.append(
-                    (round(float(packet.pts * packet.time_base), 3), round(lasts, 3), words.replace("\\N", "\n"))
-                )
-        return stream.codec_context.name, [line for line in lines if line[2]]
 
 
 @pytest.fixture(scope="module")
