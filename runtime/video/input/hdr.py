@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,6 +21,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from starcast.runtime.video.input import gamut
+from starcast.runtime.video.input.side_data import read_side_data
 
 PQ, HLG = 16, 18  # AVColorTransferCharacteristic (ITU-T H.273, table 3)
 BT2020 = 9  # as primaries and as matrix
@@ -73,10 +75,14 @@ def is_hdr(transfer: int) -> bool:
 def stated_peak(frame: VideoFrame) -> float:
     """The peak that a frame's metadata states, in cd/m²; 0 if none. That of its content goes before its display's."""
     try:
-        side_data: Any = frame.side_data
-        found = {data.type.name: bytes(data) for data in side_data}
+        found = read_side_data(frame, "CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA")
     except ValueError:  # this PyAV fails on side data of a kind it does not know
         return 0
+    return peak_in(found)
+
+
+def peak_in(found: Mapping[str, bytes]) -> float:
+    """The peak in a frame's side data, as `stated_peak` gives it."""
     content = found.get("CONTENT_LIGHT_LEVEL", b"")
     if len(content) >= _CONTENT_LIGHT.size and (brightest := _CONTENT_LIGHT.unpack_from(content)[0]):
         return float(brightest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from starcast.runtime.video.input.side_data import read_side_data
 from starcast.runtime.video.timing import as_fraction
 
 Matrix = tuple[float, float, float, float]
@@ -29,13 +30,12 @@ def display_matrix(frame: VideoFrame) -> Matrix:
     0, matter. See FFmpeg's libavutil/display.h.
     """
     try:
-        side_data: Iterable[Any] = frame.side_data
-        found = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
+        matrix = read_side_data(frame, "DISPLAYMATRIX").get("DISPLAYMATRIX", b"")
     except ValueError:  # this PyAV fails on side data of a kind it does not know
         return _from_angle(frame.rotation)
-    if not found or len(found[0]) != 36:
+    if len(matrix) != 36:
         return UPRIGHT
-    a, b, _, c, d, *_ = struct.unpack("=9i", found[0])
+    a, b, _, c, d, *_ = struct.unpack("=9i", matrix)
     return _scaled(a, b, c, d)
 
 

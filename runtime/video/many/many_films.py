@@ -135,7 +135,7 @@ def make_films(
     with ExitStack() as closing:
         makers = [closing.enter_context(FilmMaker(group[0].task.bundle, _looks_of(group), tell)) for group in groups]
         _refuse_what_is_in_the_way(groups, makers)
-        expected = [expected_frames(outcome.task.source) for outcome in in_order]
+        expected = [expected_frames(outcome.task.source, outcome.task.look.options) for outcome in in_order]
         can_be_raised = len(_looks_of(in_order)) == 1
         try:
             with TotalBar(expected, "frames", "video", show=show_progress, progress=progress) as bar:

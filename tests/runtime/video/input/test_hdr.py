@@ -10,7 +10,6 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -110,14 +109,6 @@ def test_light_is_that_of_the_standards():
     assert hdr._hlg(np.array([0.75])) == pytest.approx([2.03], rel=2e-3)  # BT.2408: 75 % is 203 cd/m²
 
 
-def with_side_data(**contents: bytes) -> Any:
-    """What `stated_peak` reads of a frame."""
-    return SimpleNamespace(side_data=[
-        type("SideData", (), {"type": SimpleNamespace(name=name), "__bytes__": lambda self, content=content: content})()
-        for name, content in contents.items()
-    ])  # fmt: skip
-
-
 def mastering(numerator: int, denominator: int, has_light: int = 1) -> bytes:
     return struct.pack("=22i", *[1] * 18, numerator, denominator, 1, has_light)
 
@@ -136,7 +127,7 @@ def mastering(numerator: int, denominator: int, has_light: int = 1) -> bytes:
     ({"CONTENT_LIGHT_LEVEL": struct.pack("=2I", 1, 0)}, 1, 1000),
 ])  # fmt: skip
 def test_the_peak_is_that_of_the_metadata_where_it_can_be_true(contents, stated, believed):
-    assert hdr.stated_peak(with_side_data(**contents)) == stated
+    assert hdr.peak_in(contents) == stated
     assert hdr.believe(stated).nits == believed
 
 
