@@ -50,7 +50,7 @@ class Demuxer:
         self._video = video
         self._rate = rate
         jumps = bool(container.format.flags & _JUMPING_CLOCK)
-        self._one_clock: OneClock[AnyPacket] = OneClock(self._stamp, jumps=jumps)
+        self._one_clock: OneClock[AnyPacket] = OneClock(jumps=jumps)
         self._pace_s = Fraction(0)
         self._packets = 0  # of the video
         self._wrong_times = False  # then the duration that FFmpeg states is wrong, too
@@ -58,7 +58,7 @@ class Demuxer:
 
     def read(self) -> Iterator[AnyPacket]:
         """Every packet, in the file's order. Its times are None where the file's are wrong."""
-        for placed in self._one_clock.place(self._paced(self._demux())):
+        for placed in self._one_clock.place(self._paced(self._demux()), self._stamp):
             packet, stamp = placed.item, placed.stamp
             self.holes.cover(packet.pos, packet.size)
             self._wrong_times = self._wrong_times or placed.offset is None or placed.is_shown_wrong

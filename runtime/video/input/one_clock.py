@@ -89,12 +89,10 @@ class _Progress:
 class OneClock(Generic[Item]):
     """Gives packets their offsets, in the order in which they come.
 
-    `stamp` reads a packet's times; None if it has none. `jumps`: the format allows its clock to jump ahead
-    (AVFMT_TS_DISCONT); in any format the clock may start again.
+    `jumps`: the format allows its clock to jump ahead (AVFMT_TS_DISCONT); in any format the clock may start again.
     """
 
-    def __init__(self, stamp: Callable[[Item], Stamp | None], *, jumps: bool) -> None:
-        self._stamp = stamp
+    def __init__(self, *, jumps: bool) -> None:
         self._longest_gap = LONGEST_GAP_S if jumps else ABSURD_GAP_S
         self._offsets = [Fraction(0)]  # of each part
         self._begins: list[int | None] = [None]  # the byte at which each part begins
@@ -107,19 +105,24 @@ class OneClock(Generic[Item]):
         """When the last frame or sound so far ends, in seconds after all offsets."""
         return max((progress.end for progress in self._streams.values()), default=Fraction(0))
 
-    def place(self, items: Iterable[Item]) -> Iterator[Placed[Item]]:
-        """Every item, in order, with its offset. Reads ahead where times jump."""
-        self._rest = ((item, self._stamp(item)) for item in items)
-        while True:
-            entry = self._ahead.popleft() if self._ahead else next(self._rest, None)
-            if entry is None:
-                return
-            item, stamp = entry
-            if stamp is None:
-                yield Placed(item, None, self._offsets[-1])
-                continue
-            right = self._correct(stamp) if stamp.leads else stamp
-            yield Placed(item, right, self._offset_for(right), is_shown_wrong=right.shown != stamp.shown)
+    def place(self, items: Iterable[Item], stamp_of: Callable[[Item], Stamp | None]) -> Iterator[Placed[Item]]:
+        """Every item, in order, with its offset. `stamp_of` reads its times; None if it has none. Reads ahead where
+        times jump."""
+        self._rest = ((item, stamp_of(item)) for item in items)
+        try:
+            while True:
+                entry = self._ahead.popleft() if self._ahead else next(self._rest, None)
+                if entry is None:
+                    return
+                item, stamp = entry
+                if stamp is None:
+                    yield Placed(item, None, self._offsets[-1])
+                    continue
+                right = self._correct(stamp) if stamp.leads else stamp
+                yield Placed(item, right, self._offset_for(right), is_shown_wrong=right.shown != stamp.shown)
+        finally:
+            self._rest = iter(())  # it holds the file, which may hold this clock
+            self._ahead.clear()
 
     def _correct(self, stamp: Stamp) -> Stamp:
         """The packet's stamp, made plausible where it is shown too long before or after it is decoded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -90,7 +90,6 @@ class Source(Film):
         self._seen: Tags | None = None  # of the frame before
         self._interlaced = False
         with ExitStack() as closing:
-            self._open = closing.enter_context
             self._splice = find_splice(path) if path.is_file() and os.access(path, os.R_OK) else None
             self.container = closing.enter_context(open_video(path, max_pixels, self._splice))
             self._video = self._choose_stream(max_pixels, reading.stream)
@@ -100,15 +99,16 @@ class Source(Film):
             self._describe_stream()
             self._sizes = SquareSizes(self._video)
             self._demuxer = Demuxer(self.container, self._video, self.rate)
-            self._decoder = FrameDecoder(decoder_of(self._video), lambda: self._open_again(path, max_pixels))
+            self._decoder = FrameDecoder(decoder_of(self._video), self._second_decoder(closing, max_pixels))
             self._held: list[Packet[Any]] = []  # packets before the first frame
             self._steps = self._decode()
             self._first = self._first_frames()
             self._describe(self._first[0])
             self._stack = closing.pop_all()
-            self._open = self._stack.enter_context
 
     def close(self) -> None:
+        # unfinished, it would hold the source, and so decoders and their frames, until Python looks for cycles
+        self._steps.close()
         self._stack.close()
 
     @property
@@ -209,7 +209,7 @@ class Source(Film):
         reason = "it is encrypted" if protected else "it is damaged or encrypted"
         raise VideoError(f"{self.name}: not one frame can be decoded ({reason}): give a whole, unprotected copy")
 
-    def _decode(self) -> Iterator[list[_Decoded] | Packet[Any]]:
+    def _decode(self) -> Generator[list[_Decoded] | Packet[Any]]:
         """Lists of one or more frames, and the packets of other streams."""
         for packet in self._demuxer.read():
             if packet.stream.index != self._video.index:
@@ -242,13 +242,19 @@ class Source(Film):
         for sound in sounds:
             yield Sound(sound, index)
 
-    def _open_again(self, path: Path, max_pixels: int) -> Any:
-        """A second decoder of the video, with one thread."""
-        stream = self._open(open_video(path, max_pixels, self._splice)).streams[self._video.index]
-        assert isinstance(stream, VideoStream)
-        stream.codec_context.options = {"max_pixels": str(max_pixels)}
-        stream.thread_count, stream.thread_type = 1, "SLICE"
-        return decoder_of(stream)
+    def _second_decoder(self, closing: ExitStack, max_pixels: int) -> Callable[[], Any]:
+        """Opens another decoder of the video, with one thread, which goes with the source. Does not refer to it."""
+        again = closing.enter_context(ExitStack())
+        path, splice, index = self._path, self._splice, self._video.index
+
+        def reopen() -> Any:
+            stream = again.enter_context(open_video(path, max_pixels, splice)).streams[index]
+            assert isinstance(stream, VideoStream)
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}
+            stream.thread_count, stream.thread_type = 1, "SLICE"
+            return decoder_of(stream)
+
+        return reopen
 
     def _choose_stream(self, max_pixels: int, wanted: str | None) -> VideoStream:
         """The stream to translate: the one that `wanted` names, FFmpeg's choice, or the first moving one if that is

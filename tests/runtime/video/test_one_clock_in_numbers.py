@@ -39,7 +39,7 @@ def stamp_of(packet: tuple[int, int, Fraction]) -> Stamp:
 
 
 def place(packets, *, jumps=True) -> list[Placed]:
-    return list(OneClock(stamp_of, jumps=jumps).place(packets))
+    return list(OneClock(jumps=jumps).place(packets, stamp_of))
 
 
 def times(placed: list[Placed], stream: int) -> list[Fraction | None]:
@@ -125,7 +125,7 @@ def test_a_late_stream_and_subtitles_are_left_where_they_are():
     def stamp(packet):
         return stamp_of(packet) if packet[1] < 2 else Stamp(2, packet[2], packet[2], Fraction(1), leads=False)
 
-    assert {one.offset for one in OneClock(stamp, jumps=True).place(packets)} == {0}
+    assert {one.offset for one in OneClock(jumps=True).place(packets, stamp)} == {0}
 
 
 def test_a_packet_that_comes_late_stays_with_its_part():
@@ -143,8 +143,8 @@ def test_frames_shown_after_a_gap_are_not_taken_for_wrong_though_they_are_decode
     shown = [number * FRAME for number in range(50)] + [20 + number * FRAME for number in (4, 2, 1, 3, 8, 6, 5, 7)]
     decoded = [-2 * FRAME, -FRAME, *sorted(shown)][: len(shown)]
     stamps = [Stamp(0, early, late, FRAME) for early, late in zip(decoded, shown, strict=True)]
-    placed = list(OneClock(lambda stamp: stamp, jumps=False).place(stamps))
+    placed = list(OneClock(jumps=False).place(stamps, lambda stamp: stamp))
     assert not any(one.is_shown_wrong or one.offset for one in placed)
     wrong = [replace(stamp, shown=stamp.shown + 1000) if number == 20 else stamp for number, stamp in enumerate(stamps)]
-    placed = list(OneClock(lambda stamp: stamp, jumps=False).place(wrong))
+    placed = list(OneClock(jumps=False).place(wrong, lambda stamp: stamp))
     assert [number for number, one in enumerate(placed) if one.is_shown_wrong] == [20]
