@@ -1,7 +1,7 @@
 """Does the memory of `starcast video` stay flat over a long video, and over many in one run?
 
     python -m starcast.benchmarks.studies.video_memory my-model -o benchmarks/results/video-memory.json
-    python -m starcast.benchmarks.studies.video_memory my-model --films 100 --frames 50 \\
+    python -m starcast.benchmarks.studies.video_memory my-model --videos 100 --frames 50 \\
       -o benchmarks/results/video-memory-100.json
 
 In one video, the process's resident memory is read at every frame, and the record keeps the peak of every 500 frames.
@@ -44,7 +44,7 @@ class MemoryOptions(CheckedOptions):
     """How long a film, and where the results go."""
 
     frames: int = option(10_000, "Frames of the drawn video.", minimum=10)
-    films: int = option(1, "Translate it so many times in one run.", minimum=1)
+    videos: int = option(1, "Translate it so many times in one run.", minimum=1)
     backend: str = flags.backend("openvino", "The engine that translates.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
@@ -52,10 +52,10 @@ class MemoryOptions(CheckedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.films == 1 and self.frames < 3 * WINDOW:
-            raise OptionError(f"--frames is {self.frames}: give at least {3 * WINDOW}, or --films 100")
-        if 1 < self.films < 3 * GROUP:
-            raise OptionError(f"--films is {self.films}: give at least {3 * GROUP}")
+        if self.videos == 1 and self.frames < 3 * WINDOW:
+            raise OptionError(f"--frames is {self.frames}: give at least {3 * WINDOW}, or --videos 100")
+        if 1 < self.videos < 3 * GROUP:
+            raise OptionError(f"--videos is {self.videos}: give at least {3 * GROUP}")
 
 
 class MemoryBar(ProgressBar):
@@ -116,12 +116,12 @@ def video_memory(bundle: Path, **values: Any) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         video = draw_video(Path(folder) / "walk.mp4", opened.manifest.trained_size, options.frames)
-        if options.films == 1:
+        if options.videos == 1:
             figures = _watch_one(opened, look, video)
         else:
-            figures = _watch_many(opened, look, video, options.films)
+            figures = _watch_many(opened, look, video, options.videos)
     click.echo(f"Memory in MiB: {' '.join(f'{value:.0f}' for value in figures['mib'])}")
-    click.echo(f"{figures['films']} x {figures['frames']} frames, growth {figures['growth']:.1%}.")
+    click.echo(f"{figures['videos']} x {figures['frames']} frames, growth {figures['growth']:.1%}.")
     if options.json is not None:
         record = {
             "question": "does the memory of `starcast video` stay flat over a long video, and over many?",
@@ -138,7 +138,7 @@ def _watch_one(bundle: Bundle, look: Look, video: Path) -> dict[str, Any]:
         report = maker.make(look, video, video.with_name("out.mp4"), lambda frames: bar)
     growth = growth_of(bar.peaks)
     return {
-        "films": 1,
+        "videos": 1,
         "frames": report.frames,
         "window": WINDOW,
         "mib": _rounded(bar.peaks),
@@ -155,7 +155,7 @@ def _watch_many(bundle: Bundle, look: Look, video: Path, count: int) -> dict[str
     frames = sum(outcome.report.frames for outcome in report.outcomes if outcome.report) // count
     growth = growth_over_films(watcher.after)
     return {
-        "films": count,
+        "videos": count,
         "frames": frames,
         "group": GROUP,
         "mib": _rounded(watcher.after),
