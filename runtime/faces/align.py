@@ -26,7 +26,7 @@ from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.similarity import Matrix, similarity
 from starcast.runtime.faces.video_advice import video_for_images, why_no_video
 from starcast.runtime.faces.warp import align
-from starcast.runtime.folder.jobs import Job, Plan, plan_jobs, tell_edited
+from starcast.runtime.folder.jobs import Job, plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
 from starcast.runtime.folder.outputs import (
     FILM_SUFFIXES,
@@ -37,14 +37,13 @@ from starcast.runtime.folder.outputs import (
 )
 from starcast.runtime.folder.pipeline import READERS
 from starcast.runtime.folder.read_source import read_source
+from starcast.runtime.folder.recorded import RunReport, recorded
 from starcast.runtime.folder.sources import SourceFile, find_sources, is_video
-from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, tell_lost, write_output
+from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
 from starcast.runtime.marks import Mark
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,
-    begin_record,
-    end_record,
     fingerprint,
     interrupted_since,
     record_beside,
@@ -59,30 +58,15 @@ WORDING = "image", "align"  # noun and verb in the sentences of `left_out` and `
 CROP_IT = "crop it to the face, or leave it out"
 
 
-class Report(msgspec.Struct):
-    """What `align_all` did. `done` and `skipped` count images; `failed` has a sentence per failure. `lost` maps
-    each clause about metadata that could not be kept to its sources. `seconds` sums each stage; aligning is part of
-    `write`."""
+class Report(RunReport):
+    """What `align_all` did. `seconds` sums each stage; aligning is part of `write`."""
 
-    done: int = 0
-    skipped: int = 0
-    failed: list[str] = msgspec.field(default_factory=list)
-    lost: dict[str, list[Path]] = msgspec.field(default_factory=dict)
     seconds: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    wall_s: float = 0.0
-
-    def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
-        """Count a failure, and print it."""
-        self.failed.append(sentence)
-        progress(sentence)
 
     def summary(self) -> str:
         """Two lines: the counts; milliseconds per stage and images per second."""
-        lines = [f"{self.done} aligned, {self.skipped} there already, {len(self.failed)} failed."]
-        if self.done and self.wall_s:
-            stages = ", ".join(f"{stage} {1000 * total / self.done:.1f}" for stage, total in self.seconds.items())
-            lines.append(f"Milliseconds per image: {stages}. {self.done / self.wall_s:.1f} images/s.")
-        return "\n".join(lines)
+        stages = {stage: f"{1000 * total / max(1, self.done):.1f}" for stage, total in self.seconds.items()}
+        return self.lines("aligned", stages, self.done)
 
 
 class _Read(msgspec.Struct, frozen=True):
@@ -166,29 +150,16 @@ def _align_missing(
         work.sources, work.paths, [settings], (options.size, options.size), overwrite=options.overwrite,
         since_ns=since_ns, differing="source, landmarks, mean, face detector or options",
     )  # fmt: skip
-    _report_plan(plan, report, progress)
+    report.take_plan(plan.done, plan.failed, progress)
+    tell_edited(plan.edited, "run", "aligned", progress)
     if not plan.jobs:
         return
     save = partial(write_record, work.record, None, options, [], faces=facts, engine={}, sources=work.named)
-    save = partial(save, began_ns=begin_record(work.record, save, since_ns))
-    start, interrupted = time.perf_counter(), True
-    try:
-        with ProgressBar(len(plan.jobs), "images", show=show_progress, progress=progress) as bar:
-            _align_jobs(plan.jobs, settings, work, options, report, bar)
-        interrupted = False
-    finally:
-        report.wall_s = time.perf_counter() - start
-        counts = {"aligned": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-        save = partial(save, counts=counts, finished=not interrupted)
-        end_record(save, work.record, partial(report.fail, progress=progress))
-        tell_lost(report.lost, "aligned", progress)
-
-
-def _report_plan(plan: Plan, report: Report, progress: Callable[[str], None]) -> None:
-    report.skipped = plan.done
-    for sentence in plan.failed:
-        report.fail(sentence, progress)
-    tell_edited(plan.edited, "run", "aligned", progress)
+    with (
+        recorded(work.record, save, report, "aligned", progress, since_ns=since_ns),
+        ProgressBar(len(plan.jobs), "images", show=show_progress, progress=progress) as bar,
+    ):
+        _align_jobs(plan.jobs, settings, work, options, report, bar)
 
 
 def align_settings(facts: Mapping[str, str], options: AlignOptions) -> str:

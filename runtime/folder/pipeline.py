@@ -22,6 +22,7 @@ from starcast.images.write import why_too_large
 from starcast.runtime.extra_inputs import ExtraCost
 from starcast.runtime.folder.jobs import Job, Target
 from starcast.runtime.folder.read_source import read_source
+from starcast.runtime.folder.recorded import RunReport
 from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
 from starcast.runtime.marks import Mark
 from starcast.runtime.options import TranslateOptions
@@ -86,27 +87,13 @@ class Prepared(msgspec.Struct, frozen=True):
 Ready = tuple[Prepared, Target, Sequence[NDArray[np.float32]]]
 
 
-class Report(msgspec.Struct):
-    """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence per failure; `lost`
-    has, for each clause on metadata that could not be kept, the sources that it is about.
+class Report(RunReport):
+    """What `translate_all` did. `seconds` sums each stage over all images: read and fit a source, run and write a
+    translation."""
 
-    `seconds` sums each stage over all images: read and fit a source, run and write a translation. `wall_s` is the time
-    from the first source to the last file, without starting the engine.
-    """
-
-    done: int = 0
-    skipped: int = 0
-    failed: list[str] = msgspec.field(default_factory=list)
-    lost: dict[str, list[Path]] = msgspec.field(default_factory=dict)
     sources: int = 0
     seconds: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    wall_s: float = 0.0
     extra: ExtraCost = ExtraCost()  # cost of the frame graph's extra inputs, part of the stage `run`
-
-    def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
-        """Count a failure, and print it."""
-        self.failed.append(sentence)
-        progress(sentence)
 
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds per image in each stage. Stages overlap: their sum is more than the time an image takes."""
@@ -115,13 +102,8 @@ class Report(msgspec.Struct):
 
     def summary(self) -> str:
         """Two lines: the counts; milliseconds per stage and images per second."""
-        lines = [f"{self.done} translated, {self.skipped} there already, {len(self.failed)} failed."]
-        if self.done and self.wall_s:
-            stages = ", ".join(
-                f"{stage} {ms:.1f}{self.extra.within(stage, self.done)}" for stage, ms in self.stage_ms().items()
-            )
-            lines.append(f"Milliseconds per image: {stages}. {self.done / self.wall_s:.1f} images/s.")
-        return "\n".join(lines)
+        stages = {stage: f"{ms:.1f}{self.extra.within(stage, self.done)}" for stage, ms in self.stage_ms().items()}
+        return self.lines("translated", stages, self.done)
 
 
 def translate_jobs(

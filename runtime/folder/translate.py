@@ -6,7 +6,6 @@ with --overwrite, those that an interrupted run of the same command has made: it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,15 +28,13 @@ from starcast.runtime.folder.outputs import (
     refuse_unused_options,
 )
 from starcast.runtime.folder.pipeline import FACE, Report, translate_jobs
+from starcast.runtime.folder.recorded import recorded
 from starcast.runtime.folder.sheet import check_sheet, write_sheets
 from starcast.runtime.folder.sources import SourceFile, find_sources
-from starcast.runtime.folder.write_output import tell_lost
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,
-    begin_record,
-    end_record,
     fingerprint,
     interrupted_since,
     record_beside,
@@ -149,9 +146,7 @@ def _translate_missing(
         work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns,
         differing=DIFFERING if faces is None else DIFFERING_FACES,
     )  # fmt: skip
-    report.skipped = plan.done
-    for sentence in plan.failed:
-        report.fail(sentence, progress)
+    report.take_plan(plan.done, plan.failed, progress)
     tell_edited(plan.edited, "translation", "translated", progress)
     if not plan.jobs:
         return
@@ -173,19 +168,13 @@ def _translate_missing(
         save = partial(
             write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named, faces=faces
         )
-        save = partial(save, began_ns=begin_record(record, save, since_ns))
-        start, before = time.perf_counter(), translator.extra_cost
-        interrupted = True
-        try:
+        before = translator.extra_cost
+        with recorded(
+            record, save, report, "translated", progress, since_ns=since_ns,
+            at_end=lambda: {"has": _as_named(source_styles.has, work)},
+        ):  # fmt: skip
             translate_jobs(plan.jobs, settings, source_styles, translator, options, report, bar, sight)
-            interrupted = False
-        finally:
-            report.wall_s = time.perf_counter() - start
-            report.extra = translator.extra_cost.since(before)
-            counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            save = partial(save, counts=counts, has=_as_named(source_styles.has, work), finished=not interrupted)
-            end_record(save, record, partial(report.fail, progress=progress))
-            tell_lost(report.lost, "translated", progress)
+        report.extra = translator.extra_cost.since(before)
 
 
 def _as_named(has: Mapping[str, list[str]], work: Work) -> dict[str, list[str]]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,6 +26,7 @@ from starcast.leftovers import temporary_folder
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.outputs import is_one_file, refuse_unused_quality
+from starcast.runtime.folder.recorded import RunReport, recorded
 from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
 from starcast.runtime.generate.images import ImageMaker, ImageSpec, chunks, list_specs, mixing_layer
 from starcast.runtime.generate.options import GenerateOptions
@@ -33,8 +35,6 @@ from starcast.runtime.marks import generated_mark
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,
-    begin_record,
-    end_record,
     interrupted_since,
     record_beside,
     refuse_foreign_record,
@@ -48,30 +48,16 @@ from starcast.runtime.translator import Translator
 STAGES = ("styles", "run", "write")
 
 
-@dataclass
-class Report:
-    """What `generate_all` did. `done` and `skipped` count files, `images` those that were made; `failed` has a sentence
-    per failure. `seconds` sums each stage, `wall_s` is the time from the first image to the last file."""
+class Report(RunReport):
+    """What `generate_all` did: files, and the `images` that were made for them. `seconds` sums each stage."""
 
-    done: int = 0
-    skipped: int = 0
     images: int = 0
-    failed: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    wall_s: float = 0.0
-
-    def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
-        """Count a failure, and print it."""
-        self.failed.append(sentence)
-        progress(sentence)
+    seconds: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def summary(self) -> str:
         """Two lines: the counts; milliseconds per stage and images per second."""
-        lines = [f"{self.done} written, {self.skipped} there already, {len(self.failed)} failed."]
-        if self.images and self.wall_s:
-            stages = ", ".join(f"{stage} {1000 * total / self.images:.1f}" for stage, total in self.seconds.items())
-            lines.append(f"Milliseconds per image: {stages}. {self.images / self.wall_s:.1f} images/s.")
-        return "\n".join(lines)
+        stages = {stage: f"{1000 * total / max(1, self.images):.1f}" for stage, total in self.seconds.items()}
+        return self.lines("written", stages, self.images)
 
 
 @dataclass(frozen=True)
@@ -136,9 +122,7 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
     refuse_foreign_record(record)
     since_ns = interrupted_since(record, run_facts(bundle, options, job.facts, [])) if options.overwrite else None
     plan = plan_outputs(job.outputs, overwrite=options.overwrite, since_ns=since_ns)
-    report.skipped = plan.done
-    for sentence in plan.failed:
-        report.fail(sentence, progress)
+    report.take_plan(plan.done, plan.failed, progress)
     if not plan.missing:
         return
     with (
@@ -154,18 +138,8 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
         save = partial(write_record, record, bundle, options, job.facts, engine=translator.facts(), sources=[])
         maker = ImageMaker(translator, options, job.layer)
         maker.style(job.specs[0])  # if styles cannot be made, raise before anything is written
-        save = partial(save, began_ns=begin_record(record, save, since_ns))
-        start = time.perf_counter()
-        interrupted = True
-        try:
+        with recorded(record, save, report, "written", progress, since_ns=since_ns):
             _write_files(plan.missing, maker, options.batch or translator.batch, options.quality, report, bar)
-            interrupted = False
-        finally:
-            report.wall_s = time.perf_counter() - start
-            counts = {"written": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            end_record(
-                partial(save, counts=counts, finished=not interrupted), record, partial(report.fail, progress=progress)
-            )
 
 
 def _work(output: OutputFile, job: Job) -> Work:
