@@ -7,6 +7,9 @@ from typing import Any
 
 import av
 
+# PyAV makes no array of some formats: another one that holds the same
+_ALIKE = {"bgr0": "bgra", "yuva444p12le": "yuva444p16le"}
+
 
 def content(path: Path) -> list[Any]:
     """The frames with their times, the packets of the other streams, and facts of all streams."""
@@ -16,6 +19,11 @@ def content(path: Path) -> list[Any]:
             if packet.stream.type != "video":
                 shown.append((packet.stream.type, packet.pts, packet.duration, bytes(packet)))
                 continue
-            shown += [("video", frame.pts, None, frame.to_ndarray().tobytes()) for frame in packet.decode()]
+            shown += [("video", frame.pts, None, _pixels(frame)) for frame in packet.decode()]
         facts = [(stream.type, stream.time_base, stream.start_time, stream.duration) for stream in film.streams]
         return [*sorted(shown, key=lambda one: (one[0], one[1] or 0)), *facts]
+
+
+def _pixels(frame: av.VideoFrame) -> bytes:
+    alike = _ALIKE.get(frame.format.name)
+    return bytes((frame if alike is None else frame.reformat(format=alike)).to_ndarray().tobytes())
