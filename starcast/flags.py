@@ -158,6 +158,11 @@ def fps(default: str | None, more: str) -> Any:
     return option(default, _text("Frames per second, such as 24, 29.97 or 30000/1001.", more), metavar="RATE")
 
 
+def restart() -> Any:
+    """`--restart`."""
+    return option(False, "Start over. By default, the same command goes on where an interrupted video stopped.")
+
+
 def steady(more: str = "") -> Any:
     """`--no-steady`."""
     return option(

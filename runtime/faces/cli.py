@@ -24,7 +24,8 @@ def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
     one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. The largest
     face of each image is cut out. Beyond the image's edge, the square shows the image mirrored and blurred. If OUT is a
     video, give one video as SOURCE; its sound and timing are kept.
-    Run the command again to resume: finished images are skipped. OUT/starcast.json records how the images were made.
+    Run the command again to resume: finished images are skipped, and a video goes on where it stopped.
+    OUT/starcast.json records how the images were made.
 
     \b
     Examples: starcast align photos/ -o aligned/

@@ -23,6 +23,7 @@ IMAGES_ALONE, VIDEOS_ALONE = (
         "preset",
         "pixel_format",
         "hardware",
+        "restart",
     ),
 )  # what options are for
 
@@ -48,6 +49,7 @@ class AlignOptions(EncodingOptions):
     keep_alpha: bool = flags.keep_alpha("PNG and WebP")
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     overwrite: bool = flags.overwrite()
+    restart: bool = flags.restart()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ from starcast.runtime.video.output.sink import check_target
 from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.restart.memory import remember
-from starcast.runtime.video.restart.parts import versions
+from starcast.runtime.video.restart.parts import discard_parts, versions
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside
@@ -80,7 +80,9 @@ def align_video(
     with open_face_files(options.landmarks, options.mean) as files, hold(target):
         record = FilmRecord(target, [source_path], None, options, [], files.facts)
         sight = files.sight(options.size, FAST)
-        if not is_done(record, target, report, overwrite=options.overwrite):
+        if is_done(record, target, report, overwrite=options.overwrite):
+            discard_parts(record)
+        else:
             with (
                 open_film(source_path, min(options.max_pixels, MAX_FRAME_PIXELS)) as source,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
@@ -93,7 +95,7 @@ def align_video(
                 squares = Squares(options.size)
                 opening = Opening(
                     target, (options.size,) * 2, options, record.mark, metadata=options.metadata,
-                    origin={**record.identity, **versions()}, restart=False,
+                    origin={**record.identity, **versions()}, restart=options.restart,
                     memories={"faces": faces, "squares": squares},
                 )  # fmt: skip
                 making = partial(_aligning, faces=faces, squares=squares, report=report)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starcast.options import CheckedOptions, option
+from starcast import flags
+from starcast.options import CheckedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestartOptions(CheckedOptions):
     """Whether a film goes on where an earlier run of the same command was interrupted."""
 
-    restart: bool = option(
-        False, "Start over. By default, the same command goes on where an interrupted video stopped."
-    )
+    restart: bool = flags.restart()
