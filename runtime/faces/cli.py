@@ -24,7 +24,7 @@ def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
     one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. The largest
     face of each image is cut out. Beyond the image's edge, the square shows the image mirrored and blurred. If OUT is a
     video, give one video as SOURCE; its sound and timing are kept.
-    Run the command again to resume: finished images are skipped, and a video goes on where it stopped.
+    Run the command again to resume: finished images are skipped, an interrupted video resumes.
     OUT/starcast.json records how the images were made.
 
     \b
