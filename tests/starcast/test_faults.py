@@ -1,4 +1,4 @@
-"""Every command that writes, with a kill, a full disk or a failing one before and after any of its calls.
+"""Every command that writes, with a kill, a signal, a full disk or a failing one before and after any of its calls.
 
 After each: what is there is the old state or the new one; readers show no traceback; a second start ends as if nothing
 had happened, and leaves nothing hidden behind. A draw of the faults is tested; STARCAST_EVERY_FAULT=1 tests them all.
@@ -11,13 +11,14 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from faults import Fault, FaultServer, Outcome, Point, faults_of
+from faults import KINDS, SIGNALS, Fault, FaultServer, Outcome, Point, faults_of
 from PIL import Image
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork and /proc")
@@ -142,9 +143,10 @@ def _state_of_bundle(folder: Path) -> str:
 
 def _check(
     server: FaultServer, tmp_path: Path, make: Callable[[Path], None], command: Command, most: int,
-    whole: Sequence[str],
+    whole: Sequence[str], kinds: Sequence[str] = KINDS,
 ) -> None:  # fmt: skip
-    """Run a command with faults. Its result is one of the states in `whole`, and `command.final` after a success."""
+    """Run a command with faults of these kinds. Its result is one of the states in `whole`; after a success, the final
+    one."""
     clean = tmp_path / "clean"
     clean.mkdir()
     make(clean)
@@ -154,7 +156,7 @@ def _check(
     assert command.state(clean) == command.final
     assert listed.points
     wrong: list[str] = []
-    for fault in faults_of(listed.points, most):
+    for fault in faults_of(listed.points, most, kinds=kinds):
         work = tmp_path / "work"
         work.mkdir()
         make(work)
@@ -174,6 +176,9 @@ def _check_one(
     assert "Traceback" not in outcome.output, outcome.output[-1500:]
     assert ".starcast-partial-" not in outcome.output, outcome.output[-500:]
     expected = {-9, 0} if fault.kind == "kill" else {0, 1, 2}
+    if fault.kind in SIGNALS:
+        expected = {128 + getattr(signal, fault.kind), 0}
+        assert _hidden(work) == []  # a signal leaves time to tidy up
     assert outcome.status in expected, f"exit status {outcome.status}: {outcome.output[-500:]}"
     for reader in command.readers(work):
         read = server.run(reader)
@@ -190,8 +195,11 @@ def _check_one(
     assert "Traceback" not in again.output, again.output[-1500:]
     assert again.status == 0, f"second start: exit status {again.status}: {again.output[-500:]}"
     assert command.state(work) == command.final, f"second start: {command.state(work)}"
-    hidden = [str(path.relative_to(work)) for path in work.rglob(".*")]
-    assert hidden == [], hidden
+    assert _hidden(work) == []
+
+
+def _hidden(work: Path) -> list[str]:
+    return [str(path.relative_to(work)) for path in work.rglob(".*")]
 
 
 def _point(outcome: Outcome, fault: Fault) -> str:
@@ -246,12 +254,16 @@ def test_a_first_export(server, material, tmp_path):
     )  # fmt: skip
 
 
-def test_translate(server, material, tmp_path):
+@pytest.mark.parametrize(("kinds", "most"), [(KINDS, 8), (SIGNALS, 6)], ids=["faults", "signals"])
+@pytest.mark.parametrize("verb", ["translate", "align"])
+def test_a_folder(server, material, tmp_path, verb, kinds, most):
     """Several files: each is whole or absent, and a second start makes the rest."""
 
     def command(work: Path) -> Arguments:
-        return ("translate", material / "old", material / "data/checked/train", "-o", work / "o", "--domain", "0",
-                "--backend", "onnxruntime")  # fmt: skip
+        photos = material / "data/checked/train"
+        if verb == "align":
+            return (verb, photos, "-o", work / "o", "--size", "32")
+        return (verb, material / "old", photos, "-o", work / "o", "--domain", "0", "--backend", "onnxruntime")
 
     def state(work: Path) -> str:
         images = sorted((work / "o").rglob("[!.]*.png"))
@@ -259,24 +271,8 @@ def test_translate(server, material, tmp_path):
             Image.open(image).load()
         return str(len(images))
 
-    _check(server, tmp_path, lambda _: None, Command(command, command, lambda _: (), state, final="2"), 8,
-           ("0", "1", "2"))  # fmt: skip
-
-
-def test_align(server, material, tmp_path):
-    """Several files: each is whole or absent, and a second start makes the rest."""
-
-    def command(work: Path) -> Arguments:
-        return ("align", material / "data/checked/train", "-o", work / "o", "--size", "32")
-
-    def state(work: Path) -> str:
-        images = sorted((work / "o").rglob("[!.]*.png"))
-        for image in images:
-            Image.open(image).load()
-        return str(len(images))
-
-    _check(server, tmp_path, lambda _: None, Command(command, command, lambda _: (), state, final="2"), 8,
-           ("0", "1", "2"))  # fmt: skip
+    _check(server, tmp_path, lambda _: None, Command(command, command, lambda _: (), state, final="2"), most,
+           ("0", "1", "2"), kinds)  # fmt: skip
 
 
 def test_video(server, material, tmp_path):

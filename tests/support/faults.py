@@ -1,4 +1,5 @@
-"""A disk that fails at a chosen moment: a command is killed, or gets ENOSPC or EIO, before or after any of its calls.
+"""A disk that fails at a chosen moment: a command is killed, gets a signal, ENOSPC or EIO, before or after any of its
+calls.
 
     with FaultServer("starcast.train.creatures.dataset") as server:
         points = server.run(arguments, below=folder).points              # a run that lists the calls
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 KINDS = ("kill", "ENOSPC", "EIO")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 WHEN = ("before", "after")
 PATIENCE_S = 120
 
@@ -61,12 +63,14 @@ class Outcome:
     points: list[Point]
 
 
-def faults_of(points: Sequence[Point], most: int | None = None, seed: int = 0) -> Iterator[Fault]:
-    """Every kind of fault before and after every call; with `most`, all at renames, and a draw of the others.
+def faults_of(
+    points: Sequence[Point], most: int | None = None, seed: int = 0, kinds: Sequence[str] = KINDS
+) -> Iterator[Fault]:
+    """Every one of `kinds` before and after every call; with `most`, all at renames, and a draw of the others.
 
     With STARCAST_EVERY_FAULT=1 in the environment, `most` counts for nothing.
     """
-    faults = [Fault(point.number, kind, when) for point in points for kind in KINDS for when in WHEN]
+    faults = [Fault(point.number, kind, when) for point in points for kind in kinds for when in WHEN]
     if most is None or os.environ.get("STARCAST_EVERY_FAULT") == "1" or len(faults) <= most:
         yield from faults
         return
@@ -145,6 +149,9 @@ class Disk:
         if self.fault["kind"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
+        if self.fault["kind"] in SIGNALS:
+            os.kill(os.getpid(), getattr(signal, self.fault["kind"]))
+            return
         number = getattr(errno, self.fault["kind"])
         raise OSError(number, os.strerror(number), *([] if name in ("fsync", "write") else [path]))
 
@@ -230,6 +237,8 @@ def _run(order: dict[str, Any], printed: int, log: int) -> None:
     status = 99
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, or under nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(printed, 1)
         os.dup2(printed, 2)
