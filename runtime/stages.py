@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from starcast.runtime.queue_watch import QueueWatch, WatchedQueue
+from starcast.signals import undisturbed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,13 +89,20 @@ def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
     executor.shutdown()
 
 
+def submit(executor: ThreadPoolExecutor, call: Callable[..., Result], *arguments: object) -> Future[Result]:
+    """`executor.submit`, which no signal ends halfway: the process would wait for ever for a thread that has just
+    begun, and that the executor does not know yet."""
+    with undisturbed():
+        return executor.submit(call, *arguments)
+
+
 def map_ahead(
     executor: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[Result]:
     """`map` in threads: results in order, with at most `ahead` calls started beyond the result in use."""
     begun: deque[Future[Result]] = deque()
     for item in items:
-        begun.append(executor.submit(function, item))
+        begun.append(submit(executor, function, item))
         if len(begun) > ahead:
             yield begun.popleft().result()
     while begun:
@@ -114,7 +122,7 @@ class InOrder(Generic[Result]):
         """Begin a call as soon as the queue has a free place."""
         while len(self._begun) >= self._places or (self._begun and self._begun[0].done()):
             self._take(self._begun.popleft().result())
-        self._begun.append(self._executor.submit(call))
+        self._begun.append(submit(self._executor, call))
 
     def finish(self) -> None:
         """Wait for all calls, and take their results."""
@@ -140,12 +148,14 @@ def run_ahead(
     places: queue.Queue[Item | _Ended] = WatchedQueue(watch or QueueWatch(depth))
     stop = threading.Event()
     thread = threading.Thread(target=_fill, args=(items, places, stop), name=f"starcast-{name}", daemon=True)
-    thread.start()
     try:
+        with undisturbed():
+            thread.start()
         yield _take(places)
     finally:
         stop.set()
-        thread.join()
+        if thread.ident is not None:  # None: the system has no more threads
+            thread.join()
 
 
 def _fill(items: Iterable[Item], places: queue.Queue[Item | _Ended], stop: threading.Event) -> None:

@@ -1,9 +1,10 @@
 """Are a command's files intact on a small disk, with few file descriptors, and when it is killed at any moment?
 
     python -m starcast.benchmarks.studies.hardship WORK disk          disks up to 2 MiB, in steps of 3 KiB
-    python -m starcast.benchmarks.studies.hardship WORK signals       SIGHUP, SIGTERM and SIGKILL, 200 times each
+    python -m starcast.benchmarks.studies.hardship WORK signals       SIGHUP, SIGTERM, SIGINT, SIGKILL, 200 times each
     python -m starcast.benchmarks.studies.hardship WORK descriptors   from 16 to 96 file descriptors
     python -m starcast.benchmarks.studies.hardship WORK shared        shared memory of 1 to 64 MiB, with workers
+    python -m starcast.benchmarks.studies.hardship WORK unwritable    folders that nobody may write into, not even root
 
 Each trial is a fork of this process, which has imported everything but computed nothing. After it, every file must be
 whole and none left over; then the same command, started again with enough room, must complete the work. `disk` and
@@ -21,10 +22,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,26 +34,20 @@ from typing import Any, NoReturn
 import click
 
 from starcast.atomic import write_text
+from starcast.benchmarks.studies.hardship_material import (
+    FRAMES,
+    STANDARD_INPUT,
+    STANDARD_OUTPUT,
+    Material,
+    prepare,
+)
 from starcast.click_options import options_from
 from starcast.options import CheckedOptions, option
 
-TINY = [
-    *("--image-size", "32", "--channel-base", "256", "--max-channels", "16", "--style-dim", "8", "--latent-dim", "4"),
-    *("--mapping-width", "16", "--batch-size", "2", "--sample-every", "0", "--device", "cpu", "--workers", "0"),
-]
-TINY_V1 = [
-    *("--family", "stargan_v1", "--image-size", "32", "--generator-width", "4", "--discriminator-width", "4"),
-    *("--residual-blocks", "1", "--discriminator-layers", "3", "--batch", "2", "--sample-every", "0"),
-    *("--device", "cpu", "--workers", "0"),
-]
-TINY_STYLEGAN2 = [
-    *("--family", "stylegan2", "--image-size", "32", "--latent-dim", "8", "--mapping-depth", "2", "--capacity", "2"),
-    *("--max-channels", "8", "--batch", "4", "--sample-every", "0", "--device", "cpu", "--workers", "0"),
-]
 LONGEST_S = 60
-STEPS, FRAMES = 4, 20
+_ROOM = "3g"  # a film on standard input leaves 1 GiB of the disk free
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS of sched.h
-SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,46 +56,14 @@ class HardshipOptions(CheckedOptions):
 
     commands: tuple[str, ...] = option(
         ("translate", "video", "train", "labels", "generate"),
-        "Commands to try. labels: translate with --set, on a StarGAN v1. generate: on a StyleGAN2.",
+        "Commands to try, also videos, jobs, numbered, gif, webp, apng, keys, piped, to-pipe, morph. labels: translate "
+        "with --set, on a StarGAN v1. generate: on a StyleGAN2.",
     )
     start: int = option(64, "Size of the first disk in KiB.", minimum=4)
     end: int = option(2048, "Size of the last disk in KiB, at most.", minimum=4)
     step: int = option(3, "Difference in size from one disk to the next, in KiB.", minimum=1)
     trials: int = option(200, "Number of trials for each signal and command.", minimum=1)
     seed: int = option(0, "Seed for the times at which signals are sent.", minimum=0)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the commands work on, below one folder; `more`: commands in place of those below."""
-
-    work: Path
-    more: Mapping[str, Callable[[Path], list[str]]] = field(default_factory=dict)
-
-    @property
-    def commands(self) -> dict[str, Callable[[Path], list[str]]]:
-        """By name, the arguments of a command whose output goes below a folder."""
-        alone = ["--backend", "onnxruntime", "--threads", "1"]
-        engine = ["--domain", "1", *alone]
-        bundle, data = str(self.work / "bundle"), str(self.work / "set")
-        by_labels = str(self.work / "stargan_v1")
-        images = [f"{data}/striped/val", f"{data}/spotted/train"]
-        return {
-            "translate": lambda out: [
-                "translate", bundle, *images, "-o", str(out / "images"), *engine
-            ],
-            "video": lambda out: ["video", bundle, str(self.work / "clip.mkv"), "-o", str(out / "film.mp4"), *engine],
-            "train": lambda out: [
-                "train", data, "-o", str(out / "run"), *TINY, "--steps", str(STEPS), "--save-every", "1"
-            ],
-            "labels": lambda out: [
-                "translate", by_labels, *images, "-o", str(out / "images"), "--set", "striped", *alone
-            ],
-            "generate": lambda out: [
-                "generate", str(self.work / "stylegan2"), "-o", str(out / "images"), "--seeds", "0-7", *alone
-            ],
-            **self.more,
-        }  # fmt: skip
 
 
 @dataclass
@@ -112,42 +76,6 @@ class Trial:
     seconds: float
     text: str  # what the first start printed
     faults: list[str] = field(default_factory=list)
-
-
-def prepare(work: Path) -> Material:
-    """Draw a data set, train two steps, export, and make a clip with sound, unless they are there."""
-    work.mkdir(parents=True, exist_ok=True)
-
-    def starcast(*arguments: object) -> None:
-        subprocess.run([sys.executable, "-m", "starcast", *map(str, arguments)], check=True)
-
-    if not (work / "set").exists():
-        starcast("dataset", "make", work / "set", "--image-size", 32, "--train-images", 6, "--val-images", 2)
-    for bundle, tiny in (("bundle", TINY), ("stargan_v1", TINY_V1), ("stylegan2", TINY_STYLEGAN2)):
-        if not (work / bundle).exists():
-            run = work / f"run-{bundle}"
-            starcast("train", work / "set", "-o", run, *tiny, "--steps", 2)
-            starcast("export", run, "-o", work / bundle, "--for", "onnxruntime")
-    if not (work / "clip.mkv").exists():
-        _write_clip(work / "clip.mkv")
-    return Material(work)
-
-
-def _write_clip(path: Path) -> None:
-    import av
-    import numpy as np
-
-    draws = np.random.default_rng(0)
-    with av.open(str(path), "w") as film:
-        video, sound = film.add_stream("ffv1", rate=25), film.add_stream("flac", rate=48000)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        for number in range(FRAMES):
-            image = draws.integers(0, 256, (48, 64, 3), np.uint8)
-            film.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
-            noise = av.AudioFrame.from_ndarray(draws.integers(-99, 99, (1, 1920), np.int16), "s16", "mono")
-            noise.sample_rate, noise.pts = 48000, number * 1920
-            film.mux(sound.encode(noise))
-        film.mux([*video.encode(None), *sound.encode(None)])
 
 
 def run(
@@ -186,9 +114,11 @@ def _become(arguments: list[str], log: Path, descriptors: int | None) -> NoRetur
     status = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        arguments = _with_pipes(arguments, log.parent)
         os.closerange(3, 64)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         if descriptors is not None:
@@ -211,6 +141,22 @@ def _become(arguments: list[str], log: Path, descriptors: int | None) -> NoRetur
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _with_pipes(arguments: list[str], work: Path) -> list[str]:
+    """The arguments, with `-` in place of names that stand for a pipe, which is opened."""
+    plain = []
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            os.dup2(os.open(work / "clip.mkv", os.O_RDONLY), 0)
+        elif Path(argument).name == STANDARD_OUTPUT:
+            os.dup2(os.open(work / "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), 1)
+            tempfile.tempdir = str(Path(argument).parent)  # where the film lies before it is written to the pipe
+        else:
+            plain.append(argument)
+            continue
+        plain.append("-")
+    return plain
 
 
 def damaged_files(folder: Path) -> Iterator[str]:
@@ -239,13 +185,24 @@ def _read_whole(path: Path) -> None:
         import torch
 
         torch.load(path, map_location="cpu", weights_only=True)
-    elif path.suffix == ".mp4":
-        import av
-
-        with av.open(str(path)) as film:
-            count = sum(1 for _ in film.decode(video=0))
+    elif path.suffix == ".html":
+        if not path.read_text().rstrip().endswith("</html>"):
+            raise ValueError("its end is missing")
+    elif path.suffix in (".mp4", ".gif", ".webp"):
+        count = _count_frames(path)
         if count != FRAMES:
             raise ValueError(f"{count} frames of {FRAMES}")
+
+
+def _count_frames(path: Path) -> int:
+    import av
+    from PIL import Image
+
+    if path.suffix != ".mp4":
+        with Image.open(path) as image:
+            return int(getattr(image, "n_frames", 1))
+    with av.open(str(path)) as film:
+        return sum(1 for _ in film.decode(video=0))
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -298,7 +255,7 @@ def sweep_disk(material: Material, options: HardshipOptions) -> Iterator[Trial]:
     """Every size of disk, for every command."""
     out = material.work / "disk"
     out.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(out)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "tmpfs", str(out)], check=True)
 
     def resize(size: str) -> None:
         subprocess.run(["mount", "-o", f"remount,size={size}", str(out)], check=True)
@@ -308,7 +265,7 @@ def sweep_disk(material: Material, options: HardshipOptions) -> Iterator[Trial]:
             for command in options.commands:
                 _clear(out)
                 resize(f"{kib}k")
-                yield try_once(material, command, out, f"{kib} KiB", {0, 1, 2}, room=lambda: resize("64m"))
+                yield try_once(material, command, out, f"{kib} KiB", {0, 1, 2}, room=lambda: resize(_ROOM))
     finally:
         subprocess.run(["umount", str(out)], check=False)
 
@@ -354,13 +311,33 @@ def sweep_shared(material: Material, options: HardshipOptions) -> Iterator[Trial
             yield try_once(crowded, command, out, f"{mib} MiB of shared memory", {0, 1, 2})
 
 
+def sweep_unwritable(material: Material, options: HardshipOptions) -> Iterator[Trial]:
+    """A disk that was mounted read-only."""
+    out = material.work / "unwritable"
+    out.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "tmpfs", str(out)], check=True)
+
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(out)], check=True)
+
+    try:
+        for command in options.commands:
+            remount("rw")
+            _clear(out)
+            remount("ro")
+            yield try_once(material, command, out, "read-only", {1, 2}, room=lambda: remount("rw"))
+    finally:
+        subprocess.run(["umount", str(out)], check=False)
+
+
 def _clear(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-SWEEPS = {"disk": sweep_disk, "signals": sweep_signals, "descriptors": sweep_descriptors, "shared": sweep_shared}
+SWEEPS = {"disk": sweep_disk, "signals": sweep_signals, "descriptors": sweep_descriptors, "shared": sweep_shared,
+          "unwritable": sweep_unwritable}  # fmt: skip
 
 
 @click.command()
@@ -398,6 +375,10 @@ def _import_everything() -> None:
     import starcast.runtime.cli
     import starcast.runtime.folder.translate
     import starcast.runtime.video.cli
+    import starcast.runtime.video.many.jobs
+    import starcast.runtime.video.morph
+    import starcast.runtime.video.output.outputs
+    import starcast.runtime.video.standard_input
     import starcast.runtime.video.translate
     import starcast.train.cli
     import starcast.train.run

@@ -47,6 +47,7 @@ from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.manifest_bounds import CHANNELS, Shape
+from starcast.runtime.stages import submit
 from starcast.runtime.variants import Variant
 from starcast.utf8 import utf8_path
 
@@ -263,7 +264,7 @@ class NcnnSession(Session):
             return call(feeds)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "starcast-ncnn")
-        return self._thread.submit(call, feeds).result()
+        return submit(self._thread, call, feeds).result()
 
     def _block(self, height: int, width: int) -> int | None:
         """The size of the arena for images of that size; None where the pool is used: for small ones, and on GPUs."""

@@ -25,6 +25,7 @@ from starcast.runtime.manifest import MANIFEST
 from starcast.runtime.manifest_bounds import Shape
 from starcast.runtime.noise import NoiseFeeds
 from starcast.runtime.nvidia.placement import is_on_gpu
+from starcast.runtime.stages import submit
 from starcast.runtime.variants import Variant
 
 Result = TypeVar("Result")
@@ -202,7 +203,7 @@ class VariantSession:
 
     def _in_thread(self, call: Callable[[], Result]) -> Result:
         """Call the engine, from its thread if it has one."""
-        return call() if self._thread is None else self._thread.submit(call).result()
+        return call() if self._thread is None else submit(self._thread, call).result()
 
     def _make(self, feeds: Arrays, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Run the frame graph. Raises BundleError unless its output is uint8 of this shape."""

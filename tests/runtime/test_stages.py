@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool, run_ahead
+from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool, run_ahead, submit
+from starcast.signals import Stopped, stop_on_signals
 
 
 class Log:
@@ -153,3 +156,35 @@ def test_threads_end_when_the_taker_stops_early():
     with pytest.raises(KeyboardInterrupt):
         stopped_at_the_first_item()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("starcast-")]
+
+
+def test_a_signal_while_a_thread_begins_leaves_no_thread_that_its_pool_does_not_know(monkeypatch):
+    """Python would wait for such a thread for ever when the process ends."""
+    start = threading.Thread.start
+
+    def start_and_stop(self):
+        start(self)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_stop)
+    executor = ThreadPoolExecutor(1)
+    with pytest.raises(Stopped), stop_on_signals():
+        submit(executor, print)
+    assert len(executor._threads) == 1
+
+
+def test_a_signal_while_a_stage_begins_ends_its_thread(monkeypatch):
+    start, before = threading.Thread.start, threading.active_count()
+
+    def start_and_stop(self):
+        start(self)
+        signal.raise_signal(signal.SIGTERM)
+
+    def endless():
+        while True:
+            yield 1
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_stop)
+    with pytest.raises(Stopped), stop_on_signals(), run_ahead(endless(), "test"):
+        pass
+    assert threading.active_count() == before

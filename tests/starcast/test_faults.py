@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import pytest
 from faults import KINDS, SIGNALS, Fault, FaultServer, Outcome, Point, faults_of
 from PIL import Image
@@ -33,7 +34,8 @@ MODULES = (
     "starcast.train.creatures.dataset", "starcast.train.creatures.video", "starcast.train.data.check",
     "starcast.train.run", "starcast.train.families.stargan_v2.networks", "starcast.export.write",
     "starcast.export.inspect", "starcast.runtime.faces.align", "starcast.runtime.folder.translate",
-    "starcast.runtime.video.translate", "onnxruntime",
+    "starcast.runtime.video.translate", "starcast.runtime.video.many.jobs", "starcast.runtime.video.output.outputs",
+    "starcast.runtime.video.morph", "onnxruntime",
 )  # fmt: skip
 
 # a film of a few bytes, graphs that are traced once and not judged, faces that need no detector: what is slow, and is
@@ -294,6 +296,72 @@ def test_video(server, material, tmp_path):
         return films.get(_hash_of(work / "f.mp4"), "damaged")
 
     _check(server, tmp_path, make, Command(command, command, lambda _: (), state, final="1"), 10, ("0", "1"))
+
+
+@pytest.mark.parametrize("name", ["f.gif", "f_%03d.png"])
+def test_video_as_an_animation_and_as_numbered_images(server, material, tmp_path, name):
+    """Of numbered images the first is the last to come: if it is there, all are."""
+
+    def command(work: Path) -> Arguments:
+        return ("video", material / "old", material / "data/creature.mp4", "-o", work / name, "--domain", "1",
+                "--backend", "onnxruntime", "--end", "0.2")  # fmt: skip
+
+    def state(work: Path) -> str:
+        if not (work / name.replace("%03d", "001")).exists():
+            return "none"
+        frames = 0
+        for path in work.glob(name.replace("%03d", "*")):
+            with Image.open(path) as image:
+                image.load()
+                frames += getattr(image, "n_frames", 1)
+        return str(frames)
+
+    _check(server, tmp_path, lambda _: None, Command(command, command, lambda _: (), state, final="5"), 5,
+           ("none", "5"))  # fmt: skip
+
+
+def test_video_of_several_films_made_again(server, material, tmp_path):
+    """Each film is the old one or the new one, and a second start makes the rest."""
+    for name in ("a.mp4", "b.mp4"):
+        (material / "clips").mkdir(exist_ok=True)
+        shutil.copy(material / "data/creature.mp4", material / "clips" / name)
+
+    def make(work: Path) -> None:
+        outcome = server.run(command(work, "0"))
+        assert outcome.status == 0, outcome.output
+
+    def command(work: Path, domain: str = "1") -> Arguments:
+        return ("video", material / "old", material / "clips", "-o", work / "o", "--domain", domain, "--backend",
+                "onnxruntime", "--end", "0.2", "--overwrite")  # fmt: skip
+
+    def state(work: Path) -> str:
+        return " ".join(_hash_of(path)[:8] for path in sorted((work / "o").glob("[!.]*.mp4")))
+
+    films: dict[str, list[str]] = {}
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+        assert server.run(command(tmp_path / name, name)).status == 0
+        films[name] = state(tmp_path / name).split()
+    (old_a, old_b), (new_a, new_b) = films["0"], films["1"]
+    whole = [f"{a} {b}" for a in (old_a, new_a) for b in (old_b, new_b)]
+    _check(server, tmp_path, make, Command(command, command, lambda _: (), state, final=whole[-1]), 5, whole)
+
+
+def test_morph(server, material, tmp_path):
+    source = next((material / "data").rglob("val/*.png"))
+
+    def command(work: Path) -> Arguments:
+        return ("morph", material / "old", source, "-o", work / "f.mp4", "--domain", "1", "--seeds", "1,2",
+                "--frames-per-step", "3", "--backend", "onnxruntime")  # fmt: skip
+
+    def state(work: Path) -> str:
+        if not (work / "f.mp4").exists():
+            return "none"
+        with av.open(str(work / "f.mp4")) as film:
+            return str(len(list(film.decode(video=0))))
+
+    _check(server, tmp_path, lambda _: None, Command(command, command, lambda _: (), state, final="6"), 4,
+           ("none", "6"))  # fmt: skip
 
 
 def test_train(server, material, tmp_path):

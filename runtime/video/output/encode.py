@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import OptionError, VideoError, reason_of
 from starcast.runtime.encoding import NONE, RGB, EncodingOptions
+from starcast.runtime.stages import submit
 from starcast.runtime.video import colour
 from starcast.runtime.video.output.codecs import TABLE, complete, has_own_speeds, speed_options
 from starcast.runtime.video.output.hardware import candidates, is_hardware, open_options, settings_for, why_not
@@ -113,7 +114,7 @@ class VideoEncoder:
         """Add `pixels` (RGB [H, W, 3]), which must not change any more, and return the packets of earlier frames that
         are ready. Times are ticks of the time base. `alpha` [H, W] is how opaque the frame is, if the encoding keeps
         that; None: all of it."""
-        before, self._converting = self._converting, self._converter.submit(self._convert, pixels, pts, alpha)
+        before, self._converting = self._converting, submit(self._converter, self._convert, pixels, pts, alpha)
         self._durations[pts] = duration
         return self._encode(before)
 

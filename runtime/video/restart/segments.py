@@ -24,6 +24,7 @@ from av.packet import Packet
 from starcast.atomic import atomic_path
 from starcast.errors import VideoError
 from starcast.runtime.encoding import EncodingOptions
+from starcast.runtime.stages import submit
 from starcast.runtime.video.frames import RgbFrame, Stored
 from starcast.runtime.video.input.film import Frame
 from starcast.runtime.video.output.encode import VideoEncoder
@@ -243,13 +244,15 @@ class Segments:
         """End a segment. One without a `state` is not whole: the next run makes it again."""
         assert self._file is not None
         file, self._file = self._file, None
-        self._finishing = self._finisher.submit(_complete, file, self._parts, state)
+        with undisturbed():
+            self._finishing = submit(self._finisher, _complete, file, self._parts, state)
 
     def _finished(self) -> Iterator[Packet[Any]]:
         """The packets of the segment that is being finished, if there is one."""
         if self._finishing is not None:
-            finishing, self._finishing = self._finishing, None
-            yield from self._joining.packets(self._parts, finishing.result(), self._stream)
+            segment = self._finishing.result()
+            self._finishing = None  # not before: an interruption waits for what is under way
+            yield from self._joining.packets(self._parts, segment, self._stream)
 
 
 def _complete(file: SegmentFile, parts: Parts, state: State | None) -> Segment:

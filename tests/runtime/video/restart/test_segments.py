@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from starcast.runtime.video.restart import segments
 from starcast.runtime.video.restart.journal import read_segments
 from starcast.runtime.video.restart.parts import Parts
 from starcast.runtime.video.restart.segments import SegmentFile, Segments
+from starcast.signals import stop_on_signals
 
 SEGMENT = 6
 TICKS = Fraction(1, 25)
@@ -70,3 +74,26 @@ def test_what_goes_wrong_while_a_segment_is_finished_ends_the_film_and_leaves_no
         film.write(8)
     film.segments.abandon(OSError, OSError(), None)
     assert [path.name for path in film.parts.folder.iterdir()] == ["journal.jsonl"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals cannot be sent to a thread here")
+def test_ctrl_c_while_the_last_segment_is_waited_for_ends_only_when_nothing_writes_there_any_more(film, monkeypatch):
+    finish, is_done = SegmentFile.finish, threading.Event()
+
+    def interrupt_and_finish(self):
+        time.sleep(0.05)  # by now, the main thread waits
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)
+        try:
+            return finish(self)
+        finally:
+            is_done.set()
+
+    monkeypatch.setattr(SegmentFile, "finish", interrupt_and_finish)
+    film.write(3)
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        list(film.segments.flush())
+    film.segments.abandon(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert is_done.is_set()
+    film.parts.discard()
+    assert not film.parts.folder.exists()
