@@ -225,10 +225,14 @@ class Segments:
 
     def flush(self) -> Iterator[Packet[Any]]:
         """The packets that are left; the last frames are no whole segment."""
-        yield from self._finished()
-        if self._file is not None:
-            self._finish(None)
+        try:
             yield from self._finished()
+            if self._file is not None:
+                self._finish(None)
+                yield from self._finished()
+        except BaseException as error:  # nothing may be written any more once this has ended
+            self.abandon(type(error), error, error.__traceback__)
+            raise
 
     def abandon(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

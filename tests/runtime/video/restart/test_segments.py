@@ -93,7 +93,6 @@ def test_ctrl_c_while_the_last_segment_is_waited_for_ends_only_when_nothing_writ
     film.write(3)
     with pytest.raises(KeyboardInterrupt), stop_on_signals():
         list(film.segments.flush())
-    film.segments.abandon(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert is_done.is_set()
     film.parts.discard()
     assert not film.parts.folder.exists()
