@@ -33,7 +33,8 @@ def _of_film(name: str) -> Any:
     return property(lambda view: getattr(view.film, name))
 
 
+_DERIVED = ("duration_s",)  # from what a view may change
 # what Film gives a default or a docstring would otherwise hide the film's own
 for _name in vars(Film):
-    if not _name.startswith("_") and _name not in vars(FilmView):
+    if not _name.startswith("_") and _name not in (*vars(FilmView), *_DERIVED):
         setattr(FilmView, _name, _of_film(_name))

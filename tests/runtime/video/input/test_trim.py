@@ -265,10 +265,18 @@ def test_a_start_just_behind_the_end_writes_nothing(make_clip, tiny_bundle, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
 
 
+def test_a_part_lasts_as_long_as_it_is():
+    film = Drawn(range(0, 4000, 40))
+    assert Trimmed(film, Fraction(1), Fraction(3)).duration_s == 2
+    assert Trimmed(film, Fraction(1), None).duration_s == 3
+    assert Paced(Trimmed(film, Fraction(1), Fraction(3)), Fraction(50)).duration_s == 2
+
+
 def test_a_view_has_everything_of_its_film():
     film = Drawn([0, 40])
     view = FilmView(film)
-    names = {name for name in [*vars(Film), *Film.__annotations__] if not name.startswith("_")} - {"read", "close"}
+    names = {name for name in [*vars(Film), *Film.__annotations__] if not name.startswith("_")}
+    names -= {"read", "close", "duration_s"}
     for name in names:
         setattr(type(film), name, name) if name not in vars(film) else None
     assert {name: getattr(view, name) for name in names} == {name: getattr(film, name) for name in names}
