@@ -2,21 +2,23 @@
 
     python -m starcast.benchmarks.studies.video_rate my-model -o benchmarks/results/video-rate.json
 
-A video is translated from file to file: as the model's images of 256 px, and put back into frames of 848x464
-(`--keep-size`). The model is the bundle's own, and stand-ins that sleep or compute for 1 or 40 ms an image. No pipeline
-can be faster than its slowest stage alone, nor than the CPU time of all stages, each alone, over the cores. The larger
-of the two is the limit, and a row says which share of it the pipeline keeps. A stand-in that computes keeps one core
-busy without Python's lock, as an engine on one thread does.
+A video is translated from file to file: as the model's images, and put back into frames of 848x464 (`--keep-size`). The
+model is the bundle's own, and stand-ins that sleep or compute for 1 or 40 ms an image. No pipeline can be faster than
+its slowest stage alone, nor than the CPU time of all stages, each alone, over the cores. The larger of the two is the
+limit, and a row says which share of it the pipeline keeps. A stand-in that computes keeps one core busy without
+Python's lock, as an engine on one thread does.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,22 +37,15 @@ from tqdm import tqdm
 
 from starcast import flags
 from starcast.benchmarks.record import provenance, write_result
+from starcast.benchmarks.studies.video_limit import limit_of, stages_alone
 from starcast.click_options import options_from
+from starcast.errors import OptionError, printable
 from starcast.options import CheckedOptions, option
-from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.bundle import open_bundle
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.compose import compose_frames, composer_for
-from starcast.runtime.video.fitting import fit_frames
-from starcast.runtime.video.frames import RgbFrame
-from starcast.runtime.video.geometry import geometry_of
-from starcast.runtime.video.input.view import open_view
-from starcast.runtime.video.model_stages import translate_frames
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.output.encode import settle
-from starcast.runtime.video.output.sink import Sink
-from starcast.runtime.video.pipeline import is_frame
-from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.statistics import statistics_of
 from starcast.runtime.video.translate import translate_video
 from starcast.train.creatures.coats import random_coat
@@ -58,11 +53,17 @@ from starcast.train.creatures.poses import random_pose
 from starcast.train.creatures.video import walk_frames
 
 PROGRAM = "python -m starcast.benchmarks.studies.video_rate"
-STAND_INS = (("sleep", 1), ("compute", 1), ("sleep", 40), ("compute", 40))
+OWN = "own"
+MODELS = ("sleep-1", "compute-1", "sleep-40", "compute-40", OWN)
+_STAND_IN = re.compile(r"(sleep|compute)-([0-9]+)")
 _ALONE = 120  # frames for the stages alone: all of them are in memory
 _DRAWN = 100  # different frames
+# what must be equal for rows to stand in one record
+_SAME = ("bundle", "backend", "seconds")
+_SAME_MACHINE = ("processor", "cores", "sources")
 
 Images = NDArray[np.uint8]
+Rows = dict[tuple[str, str], dict[str, Any]]  # by video and model
 Item = TypeVar("Item")
 
 
@@ -71,38 +72,40 @@ class RateOptions(CheckedOptions):
     """How to measure."""
 
     rounds: int = flags.rounds(1)
-    frames: int = option(600, "Frames of the video; for the bundle's own model a twentieth of them.", minimum=60)
+    seconds: int = option(20, "How long a row's video takes to translate, about.", minimum=1)
+    models: tuple[str, ...] = option(
+        MODELS, "Models to measure: own is the bundle's, sleep-1 one that sleeps for 1 ms, compute-1 one that computes."
+    )
     backend: str = flags.backend("openvino", "The engine of the bundle's own model.")
     json: Path | None = flags.out(
-        None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
-    )
+        None, "a JSON record of the figures, the machine and the versions. Other rows that it has stay.",
+        aliases=("--json",),
+    )  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Cost:
-    """What a stage takes alone, in milliseconds a frame."""
-
-    ms: float
-    cpu_ms: float
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for model in self.models:
+            if model != OWN and not _STAND_IN.fullmatch(model):
+                raise OptionError(f"--models takes {OWN}, sleep-1, compute-40 and the like, not {printable(model)}")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A video's size (height, width), and whether the translation is put back into it."""
+    """A video's size (height, width); None: that of the model's images. Otherwise they are put back into it."""
 
     name: str
-    size: tuple[int, int]
-    keep_size: bool
+    size: tuple[int, int] | None
 
 
-LAYOUTS = (Layout("256x256", (256, 256), False), Layout("848x464, --keep-size", (464, 848), True))
+LAYOUTS = (Layout("the model's size", None), Layout("848x464, --keep-size", (464, 848)))
 
 
-def stand_in(kind: str, ms: float) -> Callable[..., Images]:
-    """A model that takes `ms` an image and returns the images: it sleeps, or computes on one core."""
+def stand_in(name: str) -> Callable[..., Images]:
+    """The model that MODELS calls so. It returns the images."""
+    kind, ms = name.split("-")
 
     def translate(self: Translator, images: Images, style: object) -> Images:
-        seconds = len(images) * ms / 1000
+        seconds = len(images) * int(ms) / 1000
         if kind == "sleep":
             time.sleep(seconds)
         else:
@@ -145,88 +148,35 @@ def draw_video(target: Path, size: tuple[int, int], frames: int) -> Path:
     return target
 
 
-def stages_alone(
-    bundle: Bundle, video: Path, options: VideoOptions, translator: Translator, folder: Path
-) -> dict[str, Cost]:
-    """What each stage takes if nothing else runs. Each works on all frames before the next begins."""
-    costs: dict[str, Cost] = {}
-    target = folder / "alone.mp4"
-    report = FilmReport(target, {})
-
-    def measure(stage: str, items: Iterable[Item]) -> list[Item]:
-        start, cpu = time.perf_counter(), time.process_time()
-        done = list(items)
-        spent = time.perf_counter() - start, time.process_time() - cpu
-        costs[stage] = Cost(*(round(1000 * seconds / len(done), 4) for seconds in spent))
-        return done
-
-    with open_view(video, options) as source:
-        geometry = geometry_of(options, source, translator.size)
-        style = translator.style(translator.domains[0], seed=0)
-        decoded = measure("decode", filter(is_frame, source.read(set())))
-        fitted = measure("fit", fit_frames(decoded, source, geometry, report))
-        decoded.clear()
-        run = measure(
-            "run",
-            translate_frames(
-                fitted, lambda images, times: translator(images, style), options.batch or translator.batch, report
-            ),
-        )
-        fitted.clear()
-        if options.composes:
-            run = measure("compose", compose_frames(run, composer_for(options), report))
-
-        def encoded() -> Iterable[None]:
-            with Sink(target, target.name, geometry.output, source.rate, source.time_base, options) as sink:
-                for frame in run[:-1]:
-                    sink.write(frame)
-                    yield
-                sink.write(run[-1])
-            yield  # only now it has written everything
-
-        measure("encode", encoded())
-    target.unlink()
-    assert all(isinstance(frame, RgbFrame) for frame in run)
-    return costs
-
-
-def limit_of(costs: dict[str, Cost], cores: int) -> tuple[str, float]:
-    """What limits the rate, and the least milliseconds a frame."""
-    slowest = max(costs, key=lambda stage: costs[stage].ms)
-    by_cores = sum(cost.cpu_ms for cost in costs.values()) / cores
-    return (slowest, costs[slowest].ms) if costs[slowest].ms >= by_cores else ("CPU", by_cores)
-
-
-def measure_row(
-    bundle: Path, layout: Layout, model: tuple[str, int] | None, folder: Path, options: RateOptions
-) -> dict[str, Any]:
-    """The pipeline and its limit, round by round; `model` is a stand-in, or None for the bundle's own."""
-    frames = options.frames // 20 if model is None else options.frames
-    video, short = (draw_video(folder / f"{count}.mp4", layout.size, count) for count in (frames, min(frames, _ALONE)))
+def measure_row(bundle: Path, layout: Layout, model: str, folder: Path, options: RateOptions) -> dict[str, Any]:
+    """The pipeline and its limit, round by round."""
     opened, target, cores = open_bundle(bundle), folder / "out.mp4", allowed_threads()
-    choices: dict[str, Any] = {"domain": opened.manifest.domains[0], "seed": 0, "keep_size": layout.keep_size}
+    choices: dict[str, Any] = {"domain": opened.manifest.domains[0], "seed": 0, "keep_size": layout.size is not None}
     film = settle(VideoOptions(**choices, backend=options.backend, overwrite=True), target)
     rounds = []
     with ExitStack() as stack:
-        if model is not None:
-            stack.enter_context(patch.object(Translator, "__call__", stand_in(*model)))
-        with Translator(opened, **film.engine) as translator:
-            size = *translator.size, 3
-            translator(np.zeros((film.batch or translator.batch, *size), np.uint8), translator.style(0, seed=0))
-            for _ in range(options.rounds):
-                costs = stages_alone(opened, short, film, translator, folder)
-                limit, limit_ms = limit_of(costs, cores)
-                report = translate_video(bundle, video, target, film, progress=lambda line: None)
-                ms = 1000 * report.wall_s / report.frames
-                rounds.append({
-                    "limit": limit, "limit_ms": round(limit_ms, 3), "ms": round(ms, 3),
-                    "kept": round(limit_ms / ms, 3), "cpu_ms": round(1000 * report.cpu_s / report.frames, 3),
-                    "alone": {stage: dataclasses.asdict(cost) for stage, cost in costs.items()},
-                    "says": statistics_of(report)["limit"],
-                })  # fmt: skip
+        if model != OWN:
+            stack.enter_context(patch.object(Translator, "__call__", stand_in(model)))
+        translator = stack.enter_context(Translator(opened, **film.engine))
+        size = layout.size or translator.size
+        short = draw_video(folder / "short.mp4", size, _ALONE)
+        _, limit_ms = limit_of(stages_alone(short, film, translator, folder), cores)  # warms everything up
+        frames = max(_ALONE, round(1000 * options.seconds / limit_ms))
+        video = draw_video(folder / "long.mp4", size, frames)
+        for _ in range(options.rounds):
+            costs = stages_alone(short, film, translator, folder)
+            limit, limit_ms = limit_of(costs, cores)
+            report = translate_video(bundle, video, target, film, progress=lambda line: None)
+            ms = 1000 * report.wall_s / report.frames
+            rounds.append({
+                "limit": limit, "limit_ms": round(limit_ms, 3), "ms": round(ms, 3),
+                "kept": round(limit_ms / ms, 3), "cpu_ms": round(1000 * report.cpu_s / report.frames, 3),
+                "alone": {stage: dataclasses.asdict(cost) for stage, cost in costs.items()},
+                "says": statistics_of(report)["limit"],
+            })  # fmt: skip
     kept = sorted(one["kept"] for one in rounds)
     return {
-        "video": layout.name, "model": options.backend if model is None else f"{model[0]} {model[1]} ms",
+        "video": layout.name, "model": model, "frames": frames,
         "kept": {"median": statistics.median(kept), "least": kept[0], "greatest": kept[-1]}, "rounds": rounds,
     }  # fmt: skip
 
@@ -249,20 +199,46 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
 @options_from(RateOptions)
 def video_rate(bundle: Path, **values: Any) -> None:
     """Compare the rate of `starcast video` with the limit that its stages set."""
-    options, rows = RateOptions(**values), []
-    work = [(layout, model) for layout in LAYOUTS for model in (*STAND_INS, None)]
-    with tempfile.TemporaryDirectory() as folder:
-        for layout, model in tqdm(work, unit=" rows"):
-            rows.append(measure_row(bundle, layout, model, Path(folder), options))
-            if options.json is not None:  # after every row, so that an interrupted study leaves those it has
-                record = {
-                    "question": "which share of the limit does `starcast video` keep, from file to file?",
-                    "machine": provenance(threads=allowed_threads(), program=PROGRAM),
-                    "bundle": {"name": bundle.resolve().name, "sha256": open_bundle(bundle).sha256},
-                    "rows": rows,
-                }
-                write_result(options.json, record)
-    click.echo(render(rows))
+    options = RateOptions(**values)
+    here = {
+        "question": "which share of the limit does `starcast video` keep, from file to file?",
+        "machine": provenance(threads=allowed_threads(), program=PROGRAM),
+        "bundle": {"name": bundle.resolve().name, "sha256": open_bundle(bundle).sha256},
+        "seconds": options.seconds, "backend": options.backend,
+    }  # fmt: skip
+    rows = read_rows(options.json, here)
+    work = [(layout, model) for layout in LAYOUTS for model in options.models]
+    for layout, model in tqdm(work, unit=" rows"):
+        with tempfile.TemporaryDirectory() as folder:
+            rows[layout.name, model] = measure_row(bundle, layout, model, Path(folder), options)
+        if options.json is not None:  # after every row, so that an interrupted study leaves those it has
+            write_result(options.json, {**here, "rows": in_order(rows)})
+    click.echo(render(in_order(rows)))
+
+
+def read_rows(record: Path | None, here: Mapping[str, Any]) -> Rows:
+    """The rows of a record, if they were measured in the same way. Raises OptionError for another kind of file."""
+    if record is None or not record.exists():
+        return {}
+    try:
+        earlier = json.loads(record.read_text("utf-8"))
+        differing = [name for name in _SAME if earlier[name] != here[name]]
+        differing += [name for name in _SAME_MACHINE if earlier["machine"][name] != here["machine"][name]]
+        rows = {(row["video"], row["model"]): row for row in earlier["rows"]}
+    except (ValueError, TypeError, LookupError) as error:
+        raise OptionError(f"{printable(record)} is not a record of this study: choose another -o") from error
+    if differing:
+        click.echo(f"{printable(record)} differs in {', '.join(differing)}: it starts over")
+        return {}
+    return rows
+
+
+def in_order(rows: Rows) -> list[dict[str, Any]]:
+    """The rows in the order of LAYOUTS, and there of MODELS; other models follow by name."""
+    names = [layout.name for layout in LAYOUTS]
+    place = {model: number for number, model in enumerate(MODELS)}
+    ordered = sorted(rows, key=lambda key: (names.index(key[0]), place.get(key[1], len(place)), key[1]))
+    return [rows[key] for key in ordered]
 
 
 if __name__ == "__main__":
