@@ -57,6 +57,7 @@ OWN = "own"
 MODELS = ("sleep-1", "compute-1", "sleep-40", "compute-40", OWN)
 _STAND_IN = re.compile(r"(sleep|compute)-([0-9]+)")
 _ALONE = 120  # frames for the stages alone: all of them are in memory
+_ALONE_OWN = 24  # for the bundle's own model, which may be slow
 _DRAWN = 100  # different frames
 # what must be equal for rows to stand in one record
 _SAME = ("bundle", "backend", "seconds")
@@ -159,12 +160,13 @@ def measure_row(bundle: Path, layout: Layout, model: str, folder: Path, options:
             stack.enter_context(patch.object(Translator, "__call__", stand_in(model)))
         translator = stack.enter_context(Translator(opened, **film.engine))
         size = layout.size or translator.size
-        short = draw_video(folder / "short.mp4", size, _ALONE)
-        _, limit_ms = limit_of(stages_alone(short, film, translator, folder), cores)  # warms everything up
-        frames = max(_ALONE, round(1000 * options.seconds / limit_ms))
+        translator(np.zeros((1, *translator.size, 3), np.uint8), translator.style(0, seed=0))  # warms up
+        short = draw_video(folder / "short.mp4", size, _ALONE_OWN if model == OWN else _ALONE)
+        costs = stages_alone(short, film, translator, folder)
+        frames = max(_ALONE, round(1000 * options.seconds / limit_of(costs, cores)[1]))
         video = draw_video(folder / "long.mp4", size, frames)
-        for _ in range(options.rounds):
-            costs = stages_alone(short, film, translator, folder)
+        for number in range(options.rounds):
+            costs = stages_alone(short, film, translator, folder) if number else costs
             limit, limit_ms = limit_of(costs, cores)
             report = translate_video(bundle, video, target, film, progress=lambda line: None)
             ms = 1000 * report.wall_s / report.frames
