@@ -20,13 +20,16 @@ _VIDEO = (
     "standard output, or a folder for an .mp4 named after the source"
 )
 
-
+_NO_PREVIEW_OF_STREAMS = (
+    "reads several places of a video and writes beside OUT, so - cannot stand for either: give a file as SOURCE, and "
+    "a file or a folder as -o"
+)
 _ENGINE = ("backend", "precision", "batch", "threads", "memory", "remeasure")
 _ENCODING = ("codec", "crf", "bitrate", "preset", "pixel_format", "hardware")
 _LABELS = ("set", "unset", "flip", "has", "labels")
 _RECURSION = ("recursion", "recursion_zoom", "recursion_shift", "recursion_rotate", "recursion_shear")
 VIDEO_HEADINGS = {
-    "What to translate": ("output", "container", "jobs", "overwrite", "restart", "statistics"),
+    "What to translate": ("output", "container", "jobs", "preview", "overwrite", "restart", "statistics"),
     "Style": ("domain", "seed", "ref", "psi"),
     "Style of models steered by labels": _LABELS,
     "Style over time": ("style_keys", "refs", "seeds", "frames_per_step", "loop", *_RECURSION, "smooth"),
@@ -109,6 +112,8 @@ def video(
     options = VideoOptions(**values)
     _refuse_container(container, output)
     paths = [source for source in sources if source is not Standard.STREAM]
+    if options.preview and (output == "-" or len(paths) < len(sources)):
+        raise OptionError(f"--preview {_NO_PREVIEW_OF_STREAMS}")
     if len(paths) < len(sources):
         from starcast.runtime.video.standard_input import translate_standard_input
 

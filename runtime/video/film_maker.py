@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from starcast.errors import OptionError, StarcastError, VideoError
+from starcast.errors import OptionError, StarcastError
 from starcast.hold import hold
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.faces.align_flag import align_references, open_faces
@@ -22,24 +22,22 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import graphs_for
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.compose import COMPOSE, composer_for, composing
-from starcast.runtime.video.faces import ALIGN, PUT_BACK, FilmFaces, tell_faceless
+from starcast.runtime.video.faces import tell_faceless
 from starcast.runtime.video.film_record import FilmRecord, is_done
-from starcast.runtime.video.geometry import geometry_of
+from starcast.runtime.video.film_stages import stage_names, stages_of
 from starcast.runtime.video.input.failures import failures_of
 from starcast.runtime.video.input.film import Film
 from starcast.runtime.video.input.view import open_view
-from starcast.runtime.video.model_stages import FilmModel, translating, translating_faces
+from starcast.runtime.video.model_stages import FilmModel
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.output.encode import settle
 from starcast.runtime.video.output.sink import Sink
 from starcast.runtime.video.pipeline import Opening, write_film
-from starcast.runtime.video.rehearsal import STAGES, work_of
+from starcast.runtime.video.preview import Preview, PreviewFiles
+from starcast.runtime.video.rehearsal import work_of
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.restart.memory import Memory
 from starcast.runtime.video.restart.parts import discard_parts, versions
 from starcast.runtime.video.restart.same_engine import engine_facts, open_same_engine
-from starcast.runtime.video.smooth import SMOOTH, Smoother, smoothing
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.timeline.course import FilmStyles
 from starcast.runtime.video.timeline.recursion import recursion_of
@@ -47,12 +45,9 @@ from starcast.runtime.video.timeline.style_plan import StylePlan, plan_styles
 
 if TYPE_CHECKING:
     from starcast.runtime.faces.opening import FaceFiles
-    from starcast.runtime.video.compose import Making
     from starcast.runtime.video.output.animated_output import FromFilm
 
     OpenBar = Callable[[int], AbstractContextManager[ProgressBar]]  # for a film of so many frames; 0: unknown
-
-FACE_STAGES = ("decode", "fit", ALIGN, "run", PUT_BACK, "encode")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +109,14 @@ class FilmMaker:
         """Translate a film, unless `target` is that film already; then only its record is written, where it is missing.
         `since_ns` as for `is_done`.
 
+        With --preview, only that is made, and `target` stays as it is.
         Raises OptionError, StyleError, BundleError, EngineError, ImageError, VideoError; then nothing is written.
         """
+        if look.options.preview:
+            return self._preview(look, source_path, target, open_bar)
         options = settle(look.options, target)
         check_statistics(options.statistics, target, source_path)
-        report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
+        report = FilmReport(target, dict.fromkeys(stage_names(options), 0.0))
         record = self.record_of(look, source_path, target)
         with hold(target):
             if is_done(record, target, report, overwrite=options.overwrite, since_ns=since_ns):
@@ -128,6 +126,24 @@ class FilmMaker:
                     self._make(source, source_path, target, look, options, record, report, open_bar)
             tell_statistics(options.statistics, report, self._progress)
         return report
+
+    def _preview(self, look: Look, source_path: Path, target: Path, open_bar: OpenBar) -> FilmReport:
+        settled = settle(look.options, target)
+        files = PreviewFiles(target, settled)
+        files.check(source_path)
+        options = files.encoding(settled)
+        record = self.record_of(look, source_path, target)
+        with hold(files.film), open_view(source_path, options) as source:
+            course = look.plan.course(source.rate, source.duration_s)
+            translator = self._open_engine(look, source_path, options, record)
+            preview = Preview(source_path, source, files, options, course, look.facts)
+            with open_bar(preview.frames) as self._bar:
+                try:
+                    styles, sight = self._open_style(look, translator)
+                    styles.has.clear()  # of the film before
+                    return preview.write(translator, styles, sight, self._bar)
+                finally:
+                    self._bar = None
 
     def record_of(self, look: Look, source_path: Path, target: Path) -> FilmRecord:
         """The record of a film that is made, or will be. Raises what opening the files that find faces raises."""
@@ -238,33 +254,11 @@ def _write(
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink | FromFilm:
-    translator = model.translator
-    geometry = geometry_of(options, source, translator.size)
-    height, width = geometry.size
-    reason = translator.why_not(*(translator.size if options.align else geometry.size))
-    if reason is not None:
-        what = "--roi is a part" if options.roi else f"{source.name} has frames"
-        raise VideoError(f"{what} of {width}x{height} pixels: {reason}")
-    memories: dict[str, Memory] = {"model": model}
-    stages: Making = partial(translating, model=model, options=options, report=report)
-    if sight is not None:
-        side, every = translator.size[0], options.faces == "all"
-        faces = FilmFaces(sight, side, source.rate, source.time_base, steady=options.steady, every=every)
-        memories["faces"] = faces
-        stages = partial(translating_faces, model=model, options=options, report=report, faces=faces)
-    if options.smooth:
-        memories["smooth"] = smoother = Smoother(options.smooth)
-        stages = partial(smoothing, making=stages, smoother=smoother, report=report)
-    if options.composes:
-        stages = partial(composing, making=stages, composer=composer_for(options), report=report)
-    origin = {**record.identity, **versions(), "engine": engine_facts(translator, options.batch)}
+    stages = stages_of(source, model, sight, options, report)
+    geometry = stages.geometry
+    origin = {**record.identity, **versions(), "engine": engine_facts(model.translator, options.batch)}
     opening = Opening(
         target, options.output_size(geometry.output), options, record.mark, metadata=options.metadata, origin=origin,
-        restart=options.restart, memories=memories,
+        restart=options.restart, memories=stages.memories,
     )  # fmt: skip
-    return write_film(source, opening, geometry, stages, report, bar)
-
-
-def _stages_for(options: VideoOptions) -> tuple[str, ...]:
-    *before, encode = FACE_STAGES if options.align else STAGES
-    return (*before, *([SMOOTH] if options.smooth else []), *([COMPOSE] if options.composes else []), encode)
+    return write_film(source, opening, geometry, stages.making, report, bar)

@@ -15,6 +15,7 @@ from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input.input_options import InputOptions, parse_rate
 from starcast.runtime.video.input.trim_options import TrimOptions
+from starcast.runtime.video.preview_options import PreviewOptions
 from starcast.runtime.video.restart.restart_options import RestartOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
 from starcast.runtime.video.timeline.key_times import parse_duration
@@ -44,6 +45,7 @@ class VideoOptions(
     RecursionOptions,
     StyleOptions,
     InputOptions,
+    PreviewOptions,
 ):
     """How `translate_video` translates."""
 

@@ -49,6 +49,14 @@ class FrameDecoder:
         self._kept: list[list[Packet[Any]]] = [[]]  # the last packets, from key frame to key frame
         self._kept_bytes = 0
 
+    def restart(self) -> None:
+        """Forget every packet so far: the next is a key frame somewhere else in the file."""
+        getattr(self._decoder, "codec_context", self._decoder).flush_buffers()
+        self._times = _BestTimes()
+        self._missing, self._has_key, self._last = 0, False, None
+        self._repeats.clear()
+        self._kept, self._kept_bytes = [[]], 0
+
     def decode(self, packet: Packet[Any]) -> list[Shown]:
         """The frames that are complete after `packet`."""
         if not packet.size:

@@ -87,6 +87,11 @@ class Film(ABC):
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
         """Frames, decoded sound of the streams in `audio_to_decode`, and packets of the other streams."""
 
+    def seek(self, time_s: Fraction) -> None:  # noqa: B027  most kinds of films cannot
+        """Let `read` begin shortly before a time, in seconds from 0 of the film, where the file can be entered in the
+        middle; else it begins at the start. Frames keep their times if the file's clock is whole.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Close the file."""

@@ -159,6 +159,18 @@ class Source(Film):
     def chapters(self) -> list[Any]:
         return self.container.chapters() if hasattr(self.container, "chapters") else []
 
+    def seek(self, time_s: Fraction) -> None:
+        if self._splice is not None:
+            return
+        try:
+            self.container.seek(math.floor((self.start_s + time_s) * av.time_base))
+        except av.FFmpegError:  # the file has no index: go on from where it is
+            return
+        self._steps.close()
+        self._demuxer = Demuxer(self.container, self._video, self.rate)
+        self._decoder.restart()
+        self._held, self._first, self._steps = [], [], self._decode()
+
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
         items = self._read(audio_to_decode)
         return deinterlace(items) if self._deinterlaces else items

@@ -68,6 +68,9 @@ class Trimmed(FilmView):
                 kept.append({**chapter, "start": first, "end": last})
         return kept
 
+    def seek(self, time_s: Fraction) -> None:
+        self.film.seek(self._begin_s + time_s)
+
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
         sounds = {stream.index for stream in self.film.others if stream.type == "audio"}
         before: Frame | None = None

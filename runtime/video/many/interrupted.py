@@ -32,7 +32,7 @@ def overwriting(folder: Path, tasks: Sequence[Task], named: Sequence[str]) -> It
     Raises OptionError if the folder cannot be written to.
     """
     looks = {id(task.look): task for task in tasks}.values()
-    if not any(task.look.options.overwrite for task in looks):
+    if not any(task.look.options.overwrite and not task.look.options.preview for task in looks):
         yield None
         return
     facts = [run_facts(task.bundle, task.look.options, task.look.facts, named) for task in looks]

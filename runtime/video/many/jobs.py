@@ -17,7 +17,7 @@ from starcast.runtime.video.film_maker import Look, look_of
 from starcast.runtime.video.input.find_films import find_films
 from starcast.runtime.video.many.interrupted import overwriting
 from starcast.runtime.video.many.job_file import Job, Mistakes, read_jobs
-from starcast.runtime.video.many.many_films import FilmsReport, Task, check_tasks, make_films
+from starcast.runtime.video.many.many_films import FilmsReport, Task, are_previews, check_tasks, make_films
 from starcast.runtime.video.many.summary import Summary
 from starcast.runtime.video.many.translate_many import film_paths, is_file_name
 from starcast.runtime.video.options import VideoOptions
@@ -65,10 +65,9 @@ def run_jobs(
     for line in planner.left_out:
         progress(line)
     check_tasks(tasks)
+    watcher = None if are_previews(tasks) else Summary(folder, progress)
     with hold_folder(folder), overwriting(folder, tasks, [str(path)]) as since_ns:
-        return make_films(
-            tasks, Summary(folder, progress), since_ns=since_ns, progress=progress, show_progress=show_progress
-        )
+        return make_films(tasks, watcher, since_ns=since_ns, progress=progress, show_progress=show_progress)
 
 
 class _Planner:

@@ -81,6 +81,10 @@ class FilmsReport:
 
     def summary(self) -> str:
         """One line: the counts, and the frames per second of the films that were made."""
+        if are_previews([outcome.task for outcome in self.outcomes]):
+            done = self.count(State.DONE)
+            previews = "1 preview" if done == 1 else f"{done} previews"
+            return f"{previews} written, {self.count(State.FAILED)} failed. No video was translated."
         made = [outcome.report for outcome in self.outcomes if outcome.state is State.DONE and outcome.report]
         frames, seconds = sum(report.frames for report in made), sum(report.wall_s for report in made)
         rate = f" {frames} frames, {frames / seconds:.1f} frames/s." if seconds else ""
@@ -96,6 +100,14 @@ class Watcher(Protocol):
     """Told of every change of a film's state."""
 
     def update(self, outcomes: Sequence[Outcome], *, is_last: bool = False) -> None: ...
+
+
+def are_previews(tasks: Sequence[Task]) -> bool:
+    """Whether only previews are made. Raises OptionError if that holds for some of the films."""
+    kinds = {task.look.options.preview for task in tasks}
+    if len(kinds) > 1:
+        raise OptionError("some jobs have `preview` and some have not: give --preview on the command line instead")
+    return True in kinds
 
 
 def check_tasks(tasks: Sequence[Task]) -> None:
@@ -187,7 +199,7 @@ def _refuse_what_is_in_the_way(groups: Sequence[Sequence[Outcome]], makers: Sequ
     for group, maker in zip(groups, makers, strict=True):
         for task in (outcome.task for outcome in group):
             clause = maker.record_of(task.look, task.source, task.target).why_in_the_way()
-            if clause is not None and not task.look.options.overwrite:
+            if clause is not None and not task.look.options.overwrite and not task.look.options.preview:
                 obstacles.setdefault(clause, []).append(task.target)
     for clause, paths in obstacles.items():
         more = f" (the first of {len(paths)})" if paths[1:] else ""

@@ -66,10 +66,9 @@ def translate_videos(
     places = film_paths(found.sources, folder, suffix_for(options.codec))
     tasks = [Task(bundle, look, source.path, target) for source, target in zip(found.sources, places, strict=True)]
     check_tasks(tasks)
+    watcher = None if options.preview else Summary(folder, progress)
     with hold_folder(folder), overwriting(folder, tasks, [str(source) for source in sources]) as since_ns:
-        many = make_films(
-            tasks, Summary(folder, progress), since_ns=since_ns, progress=progress, show_progress=show_progress
-        )
+        many = make_films(tasks, watcher, since_ns=since_ns, progress=progress, show_progress=show_progress)
     many.problems = list(found.problems)
     return many
 
