@@ -6,6 +6,7 @@ frames before (recursion, smoothing, steady faces) sees only a few of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -15,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starcast.errors import OptionError, printable
+from starcast.errors import OptionError, VideoError, printable
 from starcast.images.mark import read_mark as read_image_mark
 from starcast.occupied import in_the_way
 from starcast.runtime.encoding import CONTAINERS, NONE, is_sequence
@@ -149,7 +150,7 @@ class Preview:
         return [lasts_s * (2 * number + 1) / (2 * count) for number in range(count)]
 
     def _show(self, at_s: Fraction, translator: Translator, timeline: FilmStyles, sight: Sight | None) -> Moment | None:
-        """A moment of the film; None if the film is shorter than it states."""
+        """A moment of the film; None if the film has no frame there: it is damaged, or shorter than it states."""
         options = self.options
         needs_past = options.recursion is not None or options.smooth > 0 or options.align
         scratch = FilmReport(self.files.sheet, {})
@@ -160,6 +161,7 @@ class Preview:
                 closing(part.read()) as items,
                 closing(_generator(fit_frames(items, part, stages.geometry, scratch))) as ready,
                 stages.making(ready) as made,
+                contextlib.suppress(VideoError),
             ):
                 frames = [item.pixels for item in made if isinstance(item, RgbFrame)]
             if part.shown is None:

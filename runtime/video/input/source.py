@@ -53,6 +53,8 @@ _TICKS_A_FRAME = 8  # at least
 _DEINTERLACED = "is interlaced, and is deinterlaced by FFmpeg's bwdif"
 _INTERLACED = "is interlaced, and is not deinterlaced, so comb artefacts may show"
 _ENCRYPTED = ("encv", "drmi")
+_INDEXED = ("mov", "matroska", "avi")  # formats that say where the key frames are
+_SEARCHED_S = 10  # in others FFmpeg looks for a time, and decodes from the next key frame on
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,9 @@ class Source(Film):
         return self.container.chapters() if hasattr(self.container, "chapters") else []
 
     def seek(self, time_s: Fraction) -> None:
-        if self._splice is not None:
+        if not self.container.format.name.startswith(_INDEXED):
+            time_s -= _SEARCHED_S
+        if self._splice is not None or time_s <= 0:
             return
         try:
             self.container.seek(math.floor((self.start_s + time_s) * av.time_base))

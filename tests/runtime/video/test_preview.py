@@ -133,6 +133,15 @@ def test_a_film_that_is_entered_in_the_middle_has_the_frames_and_times_of_one_re
     assert all((whole[time] == pixels).all() for time, pixels in rest.items())
 
 
+def test_a_format_without_an_index_is_entered_early_enough(make_clip):
+    path = make_clip("a.ts", frames=60, rate=Fraction(2), options=(("g", "6"),))
+    with open_film(path) as film:
+        film.seek(Fraction(25))
+        times = [item.pts * film.time_base for item in film.read() if isinstance(item, Frame)]
+    assert 10 < times[0] <= 25
+    assert times[-1] == Fraction(59, 2)
+
+
 def test_the_sheet_names_the_styles_before_and_after_a_moment():
     course = Course((Fraction(0), Fraction(10)), ("smooth", "smooth"), (1, 0), Fraction(20))
     facts = [{"label": "cat 2"}, {"label": "dog 1"}]
