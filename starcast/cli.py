@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "video": ("starcast.runtime.video.cli:video", "Translate videos, keeping their sound and timing."),
     "morph": ("starcast.runtime.video.cli:morph", "Render a video that loops smoothly through several styles."),
+    "live": ("starcast.runtime.live.cli:live", "Translate a camera or a stream as it happens, in a window."),
     "build": (
         "starcast.runtime.nvidia.tensorrt.cli:build",
         "Build TensorRT engines from a bundle, for this GPU or for named ones.",
@@ -74,7 +75,7 @@ EXTRAS = {
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
     "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
     "cuda": "tensorrt-rtx", "torchmetrics": "evaluate", "lpips": "evaluate", "scipy": "evaluate",
-    "torch_fidelity": "evaluate", "pooch": "download", "requests": "download",
+    "torch_fidelity": "evaluate", "pooch": "download", "requests": "download", "pygame": "live",
 }  # fmt: skip
 
 _UNWRITTEN = "{} cannot be written ({}): redirect it to another place"

@@ -22,6 +22,10 @@ class Ages:
         self._age, self._engine = Histogram(), Histogram()
         self._captured = 0
 
+    def start(self) -> None:
+        """Count time from now on."""
+        self._began = self._clock()
+
     def capture(self) -> None:
         """Count a captured frame."""
         with self._lock:

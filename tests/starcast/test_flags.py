@@ -103,6 +103,7 @@ def test_every_command_that_writes_to_a_place_of_ones_choice_has_o():
         "generate",
         "video",
         "morph",
+        "live",
         "bench",
         "evaluate",
         "average",
