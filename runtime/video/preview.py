@@ -140,7 +140,7 @@ class Preview:
 
     def _beginning(self) -> Trimmed:
         """The first seconds, in less than a segment: no part of them is worth keeping."""
-        shown_s = min(Fraction(SECONDS), Fraction(SEGMENT_FRAMES - 1) / self.source.rate)
+        shown_s = self.source.begins_s + min(Fraction(SECONDS), Fraction(SEGMENT_FRAMES - 1) / self.source.rate)
         return Trimmed(self.source, Fraction(0), min(shown_s, self.source.lasts_s or shown_s))
 
     def _times(self) -> list[Fraction]:

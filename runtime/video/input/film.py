@@ -64,6 +64,7 @@ class Film(ABC):
     frames: int  # 0: unknown
     shown_size: tuple[int, int]  # (height, width) of the first frame
     start_s: Fraction = Fraction(0)
+    begins_s: Fraction = Fraction(0)  # when the first frame is shown: sound may begin before it
     stated: Tags = UNSTATED
     sound_advice: str = COPY
     changes: Sequence[str] = ()  # clauses; more may come while it is read
@@ -98,8 +99,8 @@ class Film(ABC):
 
     @property
     def duration_s(self) -> Fraction | None:
-        """How long it lasts in seconds, as far as the file tells; None: unknown."""
-        return self.frames / self.rate if self.frames else None
+        """When the last frame ends, in seconds, as far as the file tells; None: unknown."""
+        return self.begins_s + self.frames / self.rate if self.frames else None
 
     @property
     def damaged(self) -> int:

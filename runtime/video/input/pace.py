@@ -33,7 +33,7 @@ class Paced(FilmView):
     def __init__(self, film: Film, rate: Fraction) -> None:
         super().__init__(film)
         self.rate, self.time_base = rate, 1 / rate
-        self.frames = round(film.frames / film.rate * rate)
+        self.frames = max(1, round(film.frames / film.rate * rate)) if film.frames else 0
         self.dropped = self.repeated = 0
 
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:

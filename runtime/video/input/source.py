@@ -319,6 +319,7 @@ class Source(Film):
         self.shown_size = upright_size(first.square_size, display_matrix(frame))  # (height, width) of the first frame
         begins_s = (first.shown.pts or 0) * self._tick
         self.start_s = start_of(self.container, begins_s, self._demuxer.earliest_s)
+        self.begins_s = begins_s - self.start_s
 
     def _notice_colours(self, frame: VideoFrame) -> None:
         """Note how a frame's colours are changed, if that is new. Raises VideoError if they cannot be read."""

@@ -40,6 +40,7 @@ class Trimmed(FilmView):
 
     frames: int = 0
     start_s: Fraction = Fraction(0)
+    begins_s: Fraction = Fraction(0)
     is_trimmed: bool = True
     lasts_s: Fraction | None = None
     ends_early: bool = False
@@ -50,9 +51,13 @@ class Trimmed(FilmView):
         self._begin_s, self._end_s = begin_s, end_s
         self.start_s = film.start_s + begin_s
         self.lasts_s = None if end_s is None else end_s - begin_s
-        rest = max(0, film.frames - round(begin_s * film.rate)) if film.frames else 0
-        wanted = rest if self.lasts_s is None else math.ceil(self.lasts_s * film.rate)
-        self.frames = min(rest, wanted) if film.frames else (0 if self.lasts_s is None else wanted)
+        self.begins_s = max(Fraction(0), film.begins_s - begin_s)
+        counts = []
+        if film.frames:
+            counts.append(film.frames - round(max(Fraction(0), begin_s - film.begins_s) * film.rate))
+        if self.lasts_s is not None:
+            counts.append(math.ceil((self.lasts_s - self.begins_s) * film.rate))
+        self.frames = max(1, min(counts)) if counts else 0  # a part without a frame is refused when it is read
 
     @property
     def chapters(self) -> list[Any]:
@@ -107,6 +112,11 @@ class Trimmed(FilmView):
         if before is not None and not kept and self._shown_until(before) > self._begin_s:
             kept += 1
             yield self._held(before, self._shown_until(before))
+        if not kept and self._end_s is not None and self.film.begins_s >= self._end_s:
+            raise VideoError(
+                f"{self.name} shows its first frame at {float(self.film.begins_s):.2f} s, which is not before --end: "
+                "give a later time"
+            )
         if not kept:
             raise VideoError(f"{self.name} ends before --start, so nothing is left of it: give an earlier time")
 
@@ -174,7 +184,7 @@ def trim(film: Film, options: TrimOptions, frame_times: FrameTimes) -> Film:
     start, end = options.range
     if start is None and end is None:
         return film
-    duration_s = film.frames / film.rate if film.frames else None
+    duration_s = film.duration_s
     numbers = [int(time.amount) for time in (start, end) if time is not None and time.unit == "f"]
     times = frame_times(max(numbers)) if numbers else []
 

@@ -78,7 +78,7 @@ def _part(source: Path, options: VideoOptions) -> tuple[Fraction, Fraction, Frac
     of its stream. A number of frames counts at the film's average rate."""
     start, end = options.range
     with open_film(source, options.max_pixels, options) as film:
-        whole_s, rate, stream = film.frames / film.rate, film.rate, getattr(film, "index", None)
+        whole_s, rate, stream = film.duration_s or Fraction(0), film.rate, getattr(film, "index", None)
     begin_s = Fraction(0) if start is None else start.seconds(rate, whole_s)
     end_s = whole_s if end is None else min(end.seconds(rate, whole_s), whole_s)
     return begin_s, max(end_s - begin_s, Fraction(0)), whole_s, stream

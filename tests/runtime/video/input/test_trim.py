@@ -20,6 +20,7 @@ from starcast.runtime.video.input.film import Film, Frame
 from starcast.runtime.video.input.film_view import FilmView
 from starcast.runtime.video.input.orientation import UPRIGHT
 from starcast.runtime.video.input.pace import Paced
+from starcast.runtime.video.input.source import open_film
 from starcast.runtime.video.input.trim import Trimmed
 from starcast.runtime.video.input.trim_options import TrimOptions
 from starcast.runtime.video.options import VideoOptions
@@ -270,6 +271,40 @@ def test_a_part_lasts_as_long_as_it_is():
     assert Trimmed(film, Fraction(1), Fraction(3)).duration_s == 2
     assert Trimmed(film, Fraction(1), None).duration_s == 3
     assert Paced(Trimmed(film, Fraction(1), Fraction(3)), Fraction(50)).duration_s == 2
+
+
+@pytest.mark.parametrize(("begin", "end", "begins", "frames"), [
+    ("0.7", None, "0", 15), ("0.2", None, "0.3", 20), ("0.2", "0.6", "0.3", 3), ("0", "9", "0.5", 20),
+    ("0.62", "0.7", "0", 2), ("1.27", None, "0", 0),
+])  # fmt: skip
+def test_a_part_of_a_film_whose_frames_begin_late_knows_its_frames(begin, end, begins, frames):
+    film = Drawn(range(500, 1300, 40))
+    film.begins_s = Fraction(1, 2)
+    assert film.duration_s == Fraction("1.3")
+    part = Trimmed(film, Fraction(begin), None if end is None else Fraction(end))
+    assert part.begins_s == Fraction(begins)
+    assert part.frames == max(1, frames)  # 0 would be an unknown number
+    if frames:
+        assert len(shown(part)) == frames
+        assert part.duration_s == Fraction(begins) + Fraction(frames, 25)
+
+
+def test_a_film_whose_frames_begin_late_lasts_until_its_last_one(make_clip):
+    late = make_clip("late.mp4", pts=range(25, 37), sounds=("aac",), sound_s=1.0)
+    with open_film(late) as film:
+        assert (film.begins_s, film.frames, film.duration_s) == (1, 12, Fraction("1.48"))
+
+
+def test_a_part_before_the_first_frame_is_refused_with_the_time_of_that():
+    film = Drawn([500, 540])
+    film.begins_s = Fraction(1, 2)
+    with pytest.raises(VideoError, match=r"drawn shows its first frame at 0\.50 s, which is not before --end: give a"):
+        list(Trimmed(film, Fraction(0), Fraction("0.4")).read())
+
+
+def test_a_short_film_at_a_low_rate_has_a_frame():
+    paced = Paced(Drawn(range(0, 400, 40)), Fraction(1))
+    assert paced.frames == len(shown(paced)) == 1
 
 
 def test_a_view_has_everything_of_its_film():
