@@ -44,7 +44,7 @@ class _PathOrUrl(LocalPath):
 )  # fmt: skip
 @options_from(LiveOptions)
 def live(bundle: Path, source: str | None, outputs: tuple[str, ...], **values: Any) -> int:
-    """Translate a camera or a stream as it happens.
+    """Translate a camera or a stream as it happens, in a window.
 
     A SOURCE is a URL (rtsp, rtmp, http, https, udp, srt) or a video file, which is translated at its own pace. Without
     one, a camera is used. The newest frame is always next, and older ones are dropped, so that the delay does not grow.
