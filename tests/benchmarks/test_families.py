@@ -11,9 +11,9 @@ from starcast.train.families import FAMILIES
 ROOM = Path(__file__).resolve().parents[2] / "benchmarks"
 # studies that compare with an original program, time the parts of a model, or train the smallest model of each kind
 EXCEPTIONS = {
-    "stargan_v1": ["studies/hardship.py"],
+    "stargan_v1": ["studies/hardship_material.py"],
     "stargan_v2": ["studies/face_parts.py", "studies/original_step.py"],
-    "stylegan2": ["studies/hardship.py", "studies/original_generator.py"],
+    "stylegan2": ["studies/hardship_material.py", "studies/original_generator.py"],
 }
 
 

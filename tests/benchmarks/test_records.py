@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 import pytest
 
 from starcast.cli import root
+from starcast.errors import OptionError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -91,7 +93,8 @@ def test_a_record_names_a_command_that_exists_and_takes_its_options(name):
     command = command_of(words)
     start = 3 if words[0] == "python" else 2
     parent = click.Context(root, **root.context_settings)  # a command keeps the help flags of its first context
-    command.make_context(command.name, words[start:], parent=parent)  # raises UsageError for an option that is gone
+    with suppress(OptionError):  # of images that are not here; an option that is gone raises UsageError
+        command.make_context(command.name, words[start:], parent=parent)
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_a_graph_with_one_wrong_weight_is_not_written(
     target = tmp_path / "bundles" / "model"
     with pytest.raises(ParityError, match=r"first at the layer decode\.0\.conv1: nothing is written"):
         export_bundle(small_checkpoint, target, FEW, quiet)
-    assert list(target.parent.iterdir()) == []
+    assert not target.parent.exists()
 
 
 @pytest.mark.parametrize("stage", ["traced", "compared", "mean style", "preview"])
