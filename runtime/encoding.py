@@ -58,7 +58,8 @@ def container_of(path: Path) -> str:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
         raise OptionError(
-            f"{printable(path)} cannot be written: end its name in {', '.join((*CONTAINERS, *ANIMATIONS))}"
+            f"{printable(path)} cannot be written: end its name in {', '.join((*CONTAINERS, *ANIMATIONS))}, or write "
+            "numbered images, such as shot_%05d.png or .jpg"
         ) from None
 
 

@@ -48,7 +48,8 @@ def open_video(path: Path, max_pixels: int, splice: Splice | None = None) -> Inp
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
     if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in _JPEG_FILMS:
         raise VideoError(
-            f"{name} is a still image: translate it with `starcast translate`, or align it with an image as output"
+            f"{name} is a still image: give it to `starcast translate` or `starcast morph`, or align it with an "
+            "image as output"
         )
     container = _open(path, name, head, max_pixels, splice, {})
     if _is_vague(container):

@@ -52,7 +52,7 @@ class Codec:
 _EIGHT, _TEN = ("yuv420p", "yuv422p", "yuv444p"), ("yuv420p10", "yuv422p10", "yuv444p10")
 _USUAL_PRESET = "medium"
 _WEBP_CRF = 6  # quality 90
-_ALPHA_SUFFIXES = (".webm", ".mov", ".mkv", ".gif", ".webp", ".png")
+_ALPHA_SUFFIXES = (".webm", ".gif", ".webp", ".png")  # transparent without --codec
 
 TABLE = {
     "h264": Codec(
@@ -172,7 +172,8 @@ def _check_alpha(options: EncodingOptions, codec: Codec, container: str) -> None
     """Raise OptionError if --keep-alpha cannot be kept."""
     able = [name for name, other in TABLE.items() if container in other.alpha_containers]
     if container not in codec.alpha_containers:
-        end = f"end -o in {_one_of([*_ALPHA_SUFFIXES])}"
+        leave_out = "leave out --codec and " if options.codec else ""
+        end = f"{leave_out}end -o in {_one_of([*_ALPHA_SUFFIXES])}"
         remedy = f"give --codec {_one_of(able)}, or {end}" if able else end
         raise OptionError(f"{codec.title} in this container cannot be transparent (--keep-alpha): {remedy}")
     if options.pixel_format is not None and options.pixel_format not in codec.alpha:

@@ -130,7 +130,10 @@ def _mapping_of(words: Sequence[str], first: str) -> dict[str, str]:
             is_ease = word in EASES and "ease" not in entry
             name, value = "ease" if is_ease else first, word
         if name in entry:
-            raise OptionError(f"the key {printable(' '.join(words))} has two values for {name}: leave one out")
+            raise OptionError(
+                f"the key {printable(' '.join(words))} has two values for {name}: leave one out, or end "
+                "each key with a semicolon"
+            )
         entry[name] = value
     return entry
 

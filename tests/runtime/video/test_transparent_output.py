@@ -97,10 +97,10 @@ def test_an_animation_is_as_transparent_as_its_frames(tmp_path, suffix, levels):
 
 
 @pytest.mark.parametrize(("name", "options", "sentence"), [
-    ("a.mp4", {}, r"H\.264 in this container cannot be transparent \(--keep-alpha\): end -o in \.webm, \.mov, "),
+    ("a.mp4", {}, r"H\.264 in this container cannot be transparent \(--keep-alpha\): end -o in \.webm, \.gif, "),
     ("a.mov", {}, r"H\.264 in this container cannot be transparent \(--keep-alpha\): give --codec prores, or end"),
     ("a.mkv", {"codec": "hevc"}, "HEVC in this container cannot be transparent .*: give --codec vp9, prores or ffv1"),
-    ("a.mp4", {"codec": "vp9"}, "VP9 in this container cannot be transparent"),
+    ("a.mp4", {"codec": "vp9"}, r"VP9 .* cannot be transparent .*: leave out --codec and end -o in \.webm"),
     ("a.mov", {"codec": "prores", "pixel_format": "yuv422p10"}, r"ProRes cannot be transparent \(--keep-alpha\) as "
                                                                 "yuv422p10: give --pixel-format yuv444p10"),
     ("a.webm", {"pixel_format": "yuv444p"}, "VP9 cannot be transparent .* as yuv444p: give --pixel-format yuv420p"),

@@ -99,7 +99,7 @@ def test_an_animation_is_turned_upright_and_its_profile_is_applied(tmp_path):
 def test_a_still_image_is_called_one_and_an_animation_never_is(tmp_path, suffix):
     flat()[0].save(tmp_path / f"x.{suffix}")
     assert not is_animation(tmp_path / f"x.{suffix}")
-    with pytest.raises(VideoError, match="is a still image: translate it with `starcast translate`"):
+    with pytest.raises(VideoError, match="is a still image: give it to `starcast translate`"):
         open_film(tmp_path / f"x.{suffix}")
     make(tmp_path / f"y.{suffix}", flat()).rename(tmp_path / "y.mp4")
     assert is_animation(tmp_path / "y.mp4")
