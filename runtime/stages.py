@@ -90,8 +90,8 @@ def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def submit(executor: ThreadPoolExecutor, call: Callable[..., Result], *arguments: object) -> Future[Result]:
-    """`executor.submit`, which no signal ends halfway: the process would wait for ever for a thread that has just
-    begun, and that the executor does not know yet."""
+    """`executor.submit`, not interrupted by signals. Interrupted halfway, it leaves a running thread that the executor
+    does not know, and the process waits for that thread for ever."""
     with undisturbed():
         return executor.submit(call, *arguments)
 

@@ -46,8 +46,8 @@ class LiveModel:
     of the model ends all.
 
     `translate`: a Translator, or what takes images [N, H, W, 3] and styles [N, S]. `sizes`: the batch sizes to use,
-    with 1 among them. Leave it at 1 for OpenVINO, which compiles a graph anew when batches grow, or stay smaller for a
-    while: that takes seconds, and would stop all feeds.
+    with 1 among them. Leave it at 1 for OpenVINO: it recompiles the graph when a batch grows or stays smaller for a
+    while, which takes seconds and would stop all feeds.
     """
 
     def __init__(self, translate: Callable[[Image, Style], Image], sizes: Sequence[int] = (1,)) -> None:

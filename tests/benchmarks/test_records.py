@@ -93,7 +93,7 @@ def test_a_record_names_a_command_that_exists_and_takes_its_options(name):
     command = command_of(words)
     start = 3 if words[0] == "python" else 2
     parent = click.Context(root, **root.context_settings)  # a command keeps the help flags of its first context
-    with suppress(OptionError):  # of images that are not here; an option that is gone raises UsageError
+    with suppress(OptionError):  # images that this machine lacks; an option that no longer exists raises UsageError
         command.make_context(command.name, words[start:], parent=parent)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +12,7 @@ from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.timeline.course import STILL, Course, place_keys, spread_keys
 from starcast.runtime.video.timeline.key_times import parse_duration
 from starcast.runtime.video.timeline.keyframes import STYLE_KEYS, StyleKey
-from starcast.runtime.video.timeline.style_path import Stop
+from starcast.runtime.video.timeline.style_path import Stop, merge_equal
 
 
 def frames_in(options: MorphOptions, rate: Fraction) -> int | None:
@@ -34,14 +33,4 @@ def closed_course(keys: tuple[StyleKey, ...], count: int, frames: int, rate: Fra
 def stops_along(course: Course, styles: NDArray[np.float32], frames: int, rate: Fraction) -> Iterator[Stop]:
     """The stops of a film whose styles follow a course; frames of the same style are one stop."""
     spline = course.spline(styles)
-    stop: Stop | None = None
-    for number in range(frames):
-        style: NDArray[np.float32] = spline.at([float(number / rate)])[0].astype(np.float32)
-        if stop is not None and np.array_equal(stop.style, style):
-            stop = replace(stop, frames=stop.frames + 1)
-            continue
-        if stop is not None:
-            yield stop
-        stop = Stop(style, 1)
-    if stop is not None:
-        yield stop
+    return merge_equal(spline.at([float(number / rate)])[0].astype(np.float32) for number in range(frames))

@@ -7,7 +7,7 @@ that eases in and out, and a rest at the end.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,16 +50,23 @@ def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
 
     Consecutive frames with the same style are one stop, so that they are translated once.
     """
+    return merge_equal(
+        _between(here, there, alpha)
+        for here, there in zip(styles, np.roll(styles, -1, axis=0), strict=True)
+        for alpha in alphas(frames_per_step)
+    )
+
+
+def merge_equal(styles: Iterable[NDArray[np.float32]]) -> Iterator[Stop]:
+    """A stop for each run of equal styles, of which each is shown for one frame."""
     stop: Stop | None = None
-    for here, there in zip(styles, np.roll(styles, -1, axis=0), strict=True):
-        for alpha in alphas(frames_per_step):
-            style = _between(here, there, alpha)
-            if stop is not None and np.array_equal(stop.style, style):
-                stop = replace(stop, frames=stop.frames + 1)
-                continue
-            if stop is not None:
-                yield stop
-            stop = Stop(style, 1)
+    for style in styles:
+        if stop is not None and np.array_equal(stop.style, style):
+            stop = replace(stop, frames=stop.frames + 1)
+            continue
+        if stop is not None:
+            yield stop
+        stop = Stop(style, 1)
     if stop is not None:
         yield stop
 
