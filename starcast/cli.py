@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "video": ("starcast.runtime.video.cli:video", "Translate videos, keeping their sound and timing."),
     "morph": ("starcast.runtime.video.cli:morph", "Render a video that loops smoothly through several styles."),
     "live": ("starcast.runtime.live.cli:live", "Translate a camera or a stream as it happens, in a window."),
+    "serve": ("starcast.runtime.serve.cli:serve", "Serve a bundle: a page in the browser, and an HTTP API."),
     "build": (
         "starcast.runtime.nvidia.tensorrt.cli:build",
         "Build TensorRT engines from a bundle, for this GPU or for named ones.",
@@ -75,7 +76,8 @@ EXTRAS = {
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
     "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
     "cuda": "tensorrt-rtx", "torchmetrics": "evaluate", "lpips": "evaluate", "scipy": "evaluate",
-    "torch_fidelity": "evaluate", "pooch": "download", "requests": "download", "pygame": "live",
+    "torch_fidelity": "evaluate", "pooch": "download", "requests": "download", "pygame": "live", "starlette": "serve",
+    "uvicorn": "serve", "websockets": "serve", "python_multipart": "serve",
 }  # fmt: skip
 
 _UNWRITTEN = "{} cannot be written ({}): redirect it to another place"

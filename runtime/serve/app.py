@@ -1,0 +1,40 @@
+"""The server's application: all routes behind the guard."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from starcast.errors import EngineError, StarcastError
+from starcast.runtime.serve.api import domains
+from starcast.runtime.serve.guard import Access, Guard
+from starcast.runtime.serve.page import routes as page
+from starcast.runtime.serve.service import Service
+
+PARTS = (page, domains)
+
+
+def build_app(service: Service, access: Access) -> Guard:
+    """Every part's routes behind the guard. Errors are JSON: `{"error": "one sentence"}`."""
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    async def mistaken(request: Request, error: Exception) -> JSONResponse:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR if isinstance(error, EngineError) else HTTPStatus.BAD_REQUEST
+        return JSONResponse({"error": str(error)}, status)
+
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        service.log(f"failed {request.method} {request.url.path}: {type(error).__name__}: {error}")
+        return JSONResponse({"error": "The server failed; its log says why."}, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    app = Starlette(
+        routes=[route for part in PARTS for route in part.routes(service)],
+        exception_handlers={HTTPException: refused, StarcastError: mistaken, Exception: failed},
+    )
+    return Guard(app, access, service.limits, service.log)

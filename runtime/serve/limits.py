@@ -1,0 +1,17 @@
+"""How much a client may ask of the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is beyond these is refused."""
+
+    upload_bytes: int = 64 * 2**20  # of a request's body
+    message_bytes: int = 8 * 2**20  # of a WebSocket's message: a frame
+    pixels: int = 40_000_000  # of an image
+    body_s: float = 60.0  # for a body to arrive
+    sessions: int = 32  # live feeds at once
+    connections: int = 256
