@@ -36,7 +36,7 @@ types: $(READY)
 	MYPYPATH=.typing $(BIN)/mypy -p starcast
 
 check: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 gpu-check: $(READY)
 	$(BIN)/python -m starcast.benchmarks.checks -o gpu-check.json

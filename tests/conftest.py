@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from graph_text import write_graph_text
+from made_once import shared_folder
 from ncnn_addition import ADDITION
 from numpy.typing import NDArray
 from tiny_generator import write_generator_bundle
@@ -101,8 +101,7 @@ def shared_traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         return
     from shared_traces import traces_shared_in
 
-    folder = tmp_path_factory.getbasetemp()
-    with traces_shared_in((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "traces"):
+    with traces_shared_in(shared_folder(tmp_path_factory) / "traces"):
         yield
 
 

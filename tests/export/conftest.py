@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from made_once import made_once
 from numpy.typing import NDArray
 
 from starcast.export.families.stargan_v2 import StarGANv2
@@ -19,7 +20,7 @@ from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import apply_form
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.trace import trace_generator, trace_style_graph
-from starcast.runtime.bundle import Bundle
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 from starcast.train.families.stargan_v2.networks import random_networks as random_weights
 
@@ -117,9 +118,12 @@ def oracle_bundle(tmp_path_factory: pytest.TempPathFactory, oracle_checkpoint: P
     """The oracle's checkpoint, exported as a user would. Do not write into it."""
     from starcast.export.write import export_bundle
 
-    target = tmp_path_factory.mktemp("bundles") / "new" / "oracle"
     options = ExportOptions(domains=("cat", "dog", "wild"), mean_draws=100)
-    return export_bundle(oracle_checkpoint, target, options, lambda _: None)
+
+    def export(target: Path) -> None:
+        export_bundle(oracle_checkpoint, target, options, lambda _: None)
+
+    return open_bundle(made_once(tmp_path_factory, "oracle", export))
 
 
 @pytest.fixture(scope="session")

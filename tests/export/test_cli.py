@@ -12,8 +12,6 @@ from starcast.cli import main
 from starcast.export.cli import export, inspect
 from starcast.runtime.bundle import open_bundle
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 
 def test_export_writes_a_bundle_and_says_how_to_use_it(small_checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "model"

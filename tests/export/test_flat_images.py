@@ -25,7 +25,6 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Absence, EngineOptions, Graph
 from starcast.runtime.engines.openvino import OpenVINO, lacks
 
-pytestmark = pytest.mark.xdist_group("small graphs")
 SIDE = 256
 
 

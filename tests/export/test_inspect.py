@@ -12,8 +12,6 @@ from starcast.errors import BundleError, CheckpointError
 from starcast.export.inspect import facts_of, lines_of
 from starcast.runtime.bundle import Bundle
 
-pytestmark = pytest.mark.xdist_group("oracle bundle")
-
 
 def test_a_bundle_says_what_it_is_and_which_engines_run_it_here(oracle_bundle: Bundle) -> None:
     facts = facts_of(oracle_bundle.path)

@@ -12,8 +12,6 @@ from starcast.export.plan import PREFERRED, Plan, float32_plans, form_for, plans
 from starcast.runtime.engines.base import NOT_INSTALLED
 from starcast.runtime.engines.registry import ENGINES
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 
 def test_every_engine_gets_its_own_form():
     assert float32_plans(["onnxruntime", "openvino"], []) == [PREFERRED["onnxruntime"], PREFERRED["openvino"]]

@@ -9,8 +9,6 @@ from PIL import Image
 
 from starcast.export.preview import GAP, TILE, draw_preview, preview_sources
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 
 def test_a_preview_has_a_row_a_source_and_a_column_a_domain(small: Any) -> None:
     styles = np.random.RandomState(0).standard_normal((3, small.config.style_dim)).astype(np.float32)

@@ -18,8 +18,6 @@ from starcast.export.targets.onnx import make_float32
 from starcast.runtime.manifest import GraphFiles
 from starcast.runtime.variants import DomainQuality, Parity, Quality
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 PLAN = Plan("taps9", ("openvino",))
 PARITY = Parity(worst=1e-5, tolerance=2e-4, levels=1, images=11, batches=(1, 2, 5, 3))
 QUALITY = Quality(

@@ -28,8 +28,6 @@ from starcast.export.plan import Plan
 from starcast.export.targets.onnx import make_float32
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 
 @pytest.mark.parametrize(
     "config",

@@ -27,8 +27,6 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.engines.registry import ENGINES
 
-pytestmark = pytest.mark.xdist_group("oracle bundle")
-
 Run = Callable[[Path, dict[str, NDArray[Any]]], NDArray[Any]]
 FEW = ExportOptions(mean_draws=10)
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import onnx_ir as ir
-import pytest
 
 from starcast.export.gate.blame import first_step_apart
 from starcast.export.gate.candidates import translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.passes.forms import DEAD_BIASES, Step
 from starcast.export.passes.rule import Outcome, Rewrite
-
-pytestmark = pytest.mark.xdist_group("small graphs")
 
 
 def test_the_rewrite_that_goes_wrong_is_named(small: Any):

@@ -15,8 +15,6 @@ from starcast.export.precision.samples import DRAWN_GATE
 from starcast.export.precisions import Gate, gate_of
 from starcast.export.source import read_source
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 HALF, CODES = ("fp16",), ("int8",)
 
 

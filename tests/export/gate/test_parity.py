@@ -25,8 +25,6 @@ from starcast.export.gate.reference import as_bytes
 from starcast.runtime.variants import Parity
 from starcast.train.families.stargan_v2.networks import Generator
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 
 def with_weight(graph: Path, name: str, factor: float, target: Path) -> Path:
     """The graph with the first number of a weight changed."""

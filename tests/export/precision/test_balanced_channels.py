@@ -13,8 +13,6 @@ from starcast.export.gate.candidates import Trial, open_session
 from starcast.export.precision.balanced_channels import balance_channels, scaled_convolutions
 from starcast.export.precision.codes import Rules, make_recipe, quantisable_layers, quantise_layers
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 INPUTS, OUTPUTS = "float[N,3] style, float[N,4,5,6] x", "float[N,2,H,W] y"
 PLAIN = """s = Gemm <transB = 1> (style, a, b)  q = Pow (s, two)  n = Gemm <transB = 1> (q, d, e)  r = Sqrt (n)
     v = Reciprocal (r)  u = Unsqueeze (s, axes)  t = Mul (x, u)  c = {conv} (t, w)  k = Unsqueeze (v, axes)

@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import pytest
 
 from starcast.export.gate.candidates import OnnxCandidate, translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.plan import Plan
 from starcast.export.targets.onnx import make_float32
-
-pytestmark = pytest.mark.xdist_group("small graphs")
 
 
 def test_a_graph_for_one_style_gives_each_image_its_own_when_run_one_by_one(small: Any, tmp_path):

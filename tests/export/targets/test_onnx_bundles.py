@@ -20,8 +20,6 @@ from starcast.runtime.engines import openvino
 from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.translator import Translator
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:

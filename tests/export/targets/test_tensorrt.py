@@ -27,8 +27,6 @@ from starcast.export.precision.search import SearchOptions, quantise
 from starcast.export.targets.tensorrt import make_base, make_in_precision, with_decomposed_norms, without_products
 from starcast.export.trace import trace_style_graph
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 SIDE = 32
 RULES = {name: tensorrt_rules(name) for name in ("int8", "fp8")}
 PLAN = PREFERRED["tensorrt"]

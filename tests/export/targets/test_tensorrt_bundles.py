@@ -17,8 +17,6 @@ from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.variants import Variant
 
-pytestmark = pytest.mark.xdist_group("small graphs")
-
 EVERY = ("fp32", "fp16", "bf16", "int8", "fp8")
 
 

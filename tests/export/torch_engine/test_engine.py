@@ -20,8 +20,6 @@ from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.engines.session import VariantSession
 
-pytestmark = pytest.mark.xdist_group("oracle bundle")
-
 TORCH = TorchEngine()
 DRAWS = np.random.default_rng(8)
 
