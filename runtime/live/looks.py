@@ -20,11 +20,12 @@ _KEPT = 64  # styles that are not made again
 
 @dataclass(frozen=True)
 class Look:
-    """What a style is made from: a seed or a reference in a domain, or labels. `blend`: the share of `second`."""
+    """What a style is made from: a seed or a reference in a domain, or labels. `blend`: the share of `second`.
+    `reference`: a path, or another name that the maker of styles knows."""
 
     domain: str | int | None = None
     seed: int | None = None
-    reference: Path | None = None
+    reference: Path | str | None = None
     labels: tuple[tuple[str, float], ...] | None = None
     psi: float = 1.0
     second: Look | None = None

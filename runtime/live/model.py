@@ -71,9 +71,15 @@ class LiveModel:
             self._condition.notify_all()
         self._thread.join()
 
-    def feed(self, prepare: Callable[[Image], Image], style_at: Callable[[float], Style]) -> Feed:
-        """A new feed, which takes part in the next round. Closing it removes it."""
-        feed = Feed(prepare, style_at, Newest(self._condition))
+    def feed(
+        self,
+        prepare: Callable[[Image], Image],
+        style_at: Callable[[float], Style],
+        results: Newest[Translated] | None = None,
+    ) -> Feed:
+        """A new feed, which takes part in the next round. Closing it removes it. `results`: where its translations go,
+        if not into a mailbox of its own."""
+        feed = Feed(prepare, style_at, Newest(self._condition), results or Newest())
         with self._condition:
             if self._stopped:
                 feed.results.close()

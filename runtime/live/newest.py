@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -13,10 +14,14 @@ class Ended(Exception):  # noqa: N818  it is no error: nothing follows
 
 
 class Newest(Generic[Item]):
-    """Holds the newest item only. Several may share a `condition`, so that one thread can wait for any of them."""
+    """Holds the newest item only. Several may share a `condition`, so that one thread can wait for any of them. `wake`
+    is called, in the thread that puts or closes, whenever `take` would not wait."""
 
-    def __init__(self, condition: threading.Condition | None = None) -> None:
+    def __init__(
+        self, condition: threading.Condition | None = None, wake: Callable[[], object] = lambda: None
+    ) -> None:
         self.condition = condition or threading.Condition()
+        self._wake = wake
         self.dropped = 0  # items that were replaced before anybody took them
         self._waiting: list[Item] = []  # one at most
         self._end: BaseException | None = None
@@ -29,6 +34,7 @@ class Newest(Generic[Item]):
             self.dropped += len(self._waiting)
             self._waiting = [item]
             self.condition.notify_all()
+        self._wake()
 
     def take(self, timeout: float | None = None) -> Item | None:
         """What waits, as soon as something does; None after `timeout` seconds. Once the mailbox is closed and empty,
@@ -47,6 +53,7 @@ class Newest(Generic[Item]):
             if self._end is None:
                 self._end = error or Ended()
             self.condition.notify_all()
+        self._wake()
 
     @property
     def is_waiting(self) -> bool:

@@ -10,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from starcast.errors import EngineError, StarcastError
-from starcast.runtime.serve.api import domains
+from starcast.runtime.serve import socket
+from starcast.runtime.serve.api import domains, references, thumbnails
 from starcast.runtime.serve.guard import Access, Guard
 from starcast.runtime.serve.page import routes as page
 from starcast.runtime.serve.service import Service
 
-PARTS = (page, domains)
+PARTS = (page, socket, domains, references, thumbnails)
 
 
 def build_app(service: Service, access: Access) -> Guard:

@@ -21,6 +21,7 @@ from starcast.runtime.serve.app import build_app
 from starcast.runtime.serve.guard import Access, address, hosts_of
 from starcast.runtime.serve.limits import Limits
 from starcast.runtime.serve.options import LOOPBACK, PORT, ServeOptions
+from starcast.runtime.serve.references import References
 from starcast.runtime.serve.service import Service
 from starcast.runtime.serve.untrusted.decode import decoder
 from starcast.runtime.translator import Translator
@@ -63,7 +64,8 @@ def serve_bundle(
         translator = stack.enter_context(Translator(bundle, progress=progress, **options.engine))
         _warm_up(translator)
         model = stack.enter_context(LiveModel(translator))
-        service = Service(bundle, translator, model, limits, decoder(limits.pixels), progress)
+        references = References(bundle.manifest.condition.reference)
+        service = Service(bundle, translator, model, limits, references, decoder(limits.pixels), progress)
         server = uvicorn.Server(configuration(build_app(service, access), limits))
         url = address(access, f"{_bracketed(options.host)}:{port}")
         progress(f"Open {url}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.live.model import LiveModel
 from starcast.runtime.serve.limits import Limits
+from starcast.runtime.serve.references import References
 from starcast.runtime.translator import Translator
 
 Image = NDArray[np.uint8]
@@ -27,6 +28,7 @@ class Service:
     translator: Translator
     model: LiveModel
     limits: Limits
+    references: References
     images: Callable[[bytes], Awaitable[Image]]
     log: Callable[[str], None]
 
