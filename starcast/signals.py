@@ -118,16 +118,12 @@ def stop_on_signals() -> Iterator[None]:
 
     def raise_again(unraisable: Any) -> None:
         # the signal arrived where Python cannot raise, such as in a finalizer
-        if not isinstance(unraisable.exc_value, Stopped):
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            _send_soon(signal.SIGINT)
+        elif not isinstance(unraisable.exc_value, Stopped):
             earlier_hook(unraisable)
         elif _received:
-            number = _received.pop()
-            timer = threading.Timer(_AGAIN_S, _send, [number])
-            timer.daemon = True
-            try:
-                timer.start()
-            except RuntimeError:  # no more threads: perhaps it can be raised by now
-                _send(number)
+            _send_soon(_received.pop())
 
     earlier_hook, sys.unraisablehook = sys.unraisablehook, raise_again
     try:
@@ -138,6 +134,15 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         _received.clear()
         sys.unraisablehook = earlier_hook
+
+
+def _send_soon(number: int) -> None:
+    timer = threading.Timer(_AGAIN_S, _send, [number])
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError:  # no more threads: perhaps it can be raised by now
+        _send(number)
 
 
 def _send(number: int) -> None:

@@ -96,7 +96,7 @@ def video_kills(bundle: Path, **values: Any) -> None:
             click.echo(f"{name}: {counts[name]}")
             if options.json is not None:
                 films = [{"film": film, **asdict(count)} for film, count in counts.items()]
-                write_result(options.json, {**machine, **facts, "films": films})
+                write_result(options.json, {"machine": machine, **facts, "films": films})
     rows = [{"film": film, **asdict(count)} for film, count in counts.items()]
     click.echo(tabulate(rows, headers="keys"))
     different = sum(count.different for count in counts.values())
@@ -109,7 +109,7 @@ def earlier_counts(record: Path | None, facts: dict[str, Any], sources: str) -> 
     counts = {name: Counts() for name in FILMS}
     if record is not None and record.exists():
         earlier = json.loads(record.read_text("utf-8"))
-        if earlier.get("sources") == sources and all(earlier.get(name) == fact for name, fact in facts.items()):
+        if earlier["machine"]["sources"] == sources and all(earlier.get(name) == fact for name, fact in facts.items()):
             counts |= {row.pop("film"): Counts(**row) for row in earlier["films"]}
     return counts
 

@@ -17,9 +17,7 @@ class Newest(Generic[Item]):
     """Holds the newest item only. Several may share a `condition`, so that one thread can wait for any of them. `wake`
     is called, in the thread that puts or closes, whenever `take` would not wait."""
 
-    def __init__(
-        self, condition: threading.Condition | None = None, wake: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, condition: threading.Condition | None = None, wake: Callable[[], object] = lambda: None) -> None:
         self.condition = condition or threading.Condition()
         self._wake = wake
         self.dropped = 0  # items that were replaced before anybody took them

@@ -1,7 +1,7 @@
-"""The pictures of a live session: JPEG or WebP from the browser, JPEG to it, each behind a small header.
+"""The frames of a live session: JPEG or WebP from the browser, JPEG to it, each behind a small header.
 
-    browser -> server   number uint32, then the picture
-    server -> browser   number uint32, milliseconds of the model float32, then the picture; all little-endian
+browser -> server   number uint32, then the image
+server -> browser   number uint32, milliseconds of the model float32, then the image; all little-endian
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _QUALITY = 92
 
 
 def unpack_frame(message: bytes) -> tuple[int, bytes]:
-    """Number and encoded picture. Raises ImageError."""
+    """Number and encoded image. Raises ImageError."""
     if len(message) <= _IN.size:
         raise ImageError("a frame is too short")
     return _IN.unpack_from(message)[0], message[_IN.size :]
 
 
-def pack_frame(number: int, engine_s: float, picture: bytes) -> bytes:
+def pack_frame(number: int, engine_s: float, encoded: bytes) -> bytes:
     """A translation's message."""
-    return _OUT.pack(number, 1000 * engine_s) + picture
+    return _OUT.pack(number, 1000 * engine_s) + encoded
 
 
-def decode_frame(picture: bytes, pixels: int) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of a browser's picture of at most so many pixels. Raises ImageError. Its header is read first, and
+def decode_frame(encoded: bytes, pixels: int) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] of a browser's image of at most so many pixels. Raises ImageError. Its header is read first, and
     only formats that a browser's canvas writes are decoded."""
     try:
-        with Image.open(io.BytesIO(picture), formats=_FORMATS) as header:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as header:
             width, height = header.size
             frames = getattr(header, "n_frames", 1)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError("a frame is not a whole JPEG or WebP") from error
     if frames != 1 or width * height > pixels:
         raise ImageError(f"a frame of {width}x{height} is too large: send at most {pixels} pixels")
-    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.shape[:2] != (height, width):
         raise ImageError("a frame is damaged")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -109,9 +109,9 @@ class LiveSession:
                     self._wished = read_look(message["text"])
                     self._wish.set()
                 else:
-                    number, picture = unpack_frame(message["bytes"])
+                    number, encoded = unpack_frame(message["bytes"])
                     at = time.monotonic()
-                    image = await self._coded(partial(decode_frame, picture, self._service.limits.frame_pixels))
+                    image = await self._coded(partial(decode_frame, encoded, self._service.limits.frame_pixels))
                     feed.frames.put(Captured(number, at, partial(_as_it_is, image)))
             except StarcastError as error:
                 await self._tell(str(error))
@@ -128,9 +128,9 @@ class LiveSession:
                 await self._tell(str(error))
                 return
             if result is not None:
-                picture = await self._coded(partial(encode_frame, result.image))
+                encoded = await self._coded(partial(encode_frame, result.image))
                 async with self._sending:
-                    await self._socket.send_bytes(pack_frame(result.number, result.engine_s, picture))
+                    await self._socket.send_bytes(pack_frame(result.number, result.engine_s, encoded))
 
     async def _steer(self, looks: Looks) -> None:
         """Make the newest look that was wished; those between are left out."""

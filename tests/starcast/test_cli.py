@@ -263,18 +263,24 @@ def test_a_signal_that_is_ignored_from_the_beginning_stays_ignored(tmp_path):
 class _Finalizer:
     """Gets a signal where Python cannot raise."""
 
+    def __init__(self, number: int) -> None:
+        self._number = number
+
     def __del__(self) -> None:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(self._number)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, a signal ends the process")
-def test_a_signal_that_arrives_in_a_finalizer_ends_the_command_too(leave):
+@pytest.mark.parametrize(("number", "end"), [
+    (signal.SIGTERM, (143, "", "")), (signal.SIGINT, (130, "", "\nStopped.\n")),
+])  # fmt: skip
+def test_a_signal_that_arrives_in_a_finalizer_ends_the_command_too(leave, number, end):
     def work() -> None:
-        _Finalizer()
+        _Finalizer(number)
         time.sleep(10)
 
     start = time.monotonic()
-    assert leave(work) == (143, "", "")
+    assert leave(work) == end
     assert time.monotonic() - start < 5
 
 

@@ -23,17 +23,17 @@ _SIDE = 160
 def routes(service: Service) -> list[BaseRoute]:
     """POST /api/thumbnails?look=JSON: the body is a frame."""
 
-    def thumbnail(picture: bytes, look: Look) -> bytes:
+    def thumbnail(encoded: bytes, look: Look) -> bytes:
         translator = service.translator
-        image = decode_frame(picture, service.limits.frame_pixels)
+        image = decode_frame(encoded, service.limits.frame_pixels)
         source = np.ascontiguousarray(fit(image, translator.size, "crop"))
         style = Looks(partial(service.references.style, translator), look).style_at(0)
         return encode_frame(_small(translator(source, style)))
 
     async def thumbnails(request: Request) -> Response:
         look = read_look(request.query_params.get("look", "{}"))
-        picture = await request.body()
-        return Response(await asyncio.to_thread(thumbnail, picture, look), media_type="image/jpeg")
+        encoded = await request.body()
+        return Response(await asyncio.to_thread(thumbnail, encoded, look), media_type="image/jpeg")
 
     return [Route("/api/thumbnails", thumbnails, methods=["POST"])]
 

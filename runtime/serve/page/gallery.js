@@ -1,5 +1,5 @@
-// Seeds to click: each shows what it makes of the present picture. They are made one after the other, when the model
-// has time, and made again when the domain or the picture is another.
+// Seeds to click: each shows what it makes of the present image. They are made one after the other, when the model
+// has time, and made again when the domain or the image is another.
 
 const COUNT = 12;
 const QUIET_MS = 400; // between the last change and the first thumbnail
@@ -28,12 +28,12 @@ export class Gallery {
     for (const button of this.#parent.children) button.ariaPressed = String(Number(button.value) === seed);
   }
 
-  /** Make all thumbnails again, soon: `picture` gives the frame, `lookOf` the look of a seed. */
-  refresh(picture, lookOf) {
+  /** Make all thumbnails again, soon: `frame` gives the frame, `lookOf` the look of a seed. */
+  refresh(frame, lookOf) {
     clearTimeout(this.#timer);
     const run = ++this.#run;
     this.#parent.ariaBusy = "true";
-    this.#timer = setTimeout(() => this.#make(run, picture, lookOf), QUIET_MS);
+    this.#timer = setTimeout(() => this.#make(run, frame, lookOf), QUIET_MS);
   }
 
   #build() {
@@ -48,8 +48,8 @@ export class Gallery {
     }));
   }
 
-  async #make(run, picture, lookOf) {
-    const body = await picture();
+  async #make(run, frame, lookOf) {
+    const body = await frame();
     for (const button of [...this.#parent.children]) {
       if (run !== this.#run) return;
       const look = encodeURIComponent(JSON.stringify(lookOf(Number(button.value))));

@@ -3,7 +3,7 @@
 const RETRY_MS = [300, 600, 1200, 2500];
 const LOST_MS = 15000; // a frame that is not answered by then never will be
 
-/** Events: state (detail: open | lost), result (detail: {number, engineMs, picture}), error (detail: a sentence). */
+/** Events: state (detail: open | lost), result (detail: {number, engineMs, blob}), error (detail: a sentence). */
 export class Link extends EventTarget {
   #socket = null;
   #attempt = 0;
@@ -38,10 +38,10 @@ export class Link extends EventTarget {
   }
 
   /** Send the frame whose place was reserved. */
-  async send(number, picture) {
-    const message = new Uint8Array(4 + picture.size);
+  async send(number, blob) {
+    const message = new Uint8Array(4 + blob.size);
     new DataView(message.buffer).setUint32(0, number, true);
-    message.set(new Uint8Array(await picture.arrayBuffer()), 4);
+    message.set(new Uint8Array(await blob.arrayBuffer()), 4);
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(message);
     else this.release();
   }
@@ -76,8 +76,8 @@ export class Link extends EventTarget {
     const header = new DataView(data);
     const number = header.getUint32(0, true);
     if (this.#flight?.number === number) this.release();
-    const picture = new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" });
-    this.#tell("result", { number, engineMs: header.getFloat32(4, true), picture });
+    const blob = new Blob([new Uint8Array(data, 8)], { type: "image/jpeg" });
+    this.#tell("result", { number, engineMs: header.getFloat32(4, true), blob });
   }
 
   #tell(type, detail) {

@@ -6,7 +6,7 @@ import { LookControls } from "./look.js";
 import { Recorder, snapshot } from "./save.js";
 import { encode, Source } from "./source.js";
 
-const CHANGE_MS = 600; // a still picture is sent again for so long after a change: looks change smoothly
+const CHANGE_MS = 600; // a still image is sent again for so long after a change: looks change smoothly
 const SHOWN_MS = 10_000; // an error
 const get = (id) => document.getElementById(id);
 const [sourceCanvas, resultCanvas] = [get("source"), get("result")];
@@ -27,7 +27,7 @@ gallery.mark(controls.seed);
 // ---- frames
 
 let number = 0;
-let newest = null; // when the picture in the source canvas was captured; null: it was sent
+let newest = null; // when the image in the source canvas was captured; null: it was sent
 let changedAt = 0;
 let shownAt = []; // of the last second
 const captured = new Map(); // by number
@@ -52,9 +52,9 @@ async function pump() {
   }
 }
 
-link.addEventListener("result", async ({ detail: { number: its, engineMs, picture } }) => {
+link.addEventListener("result", async ({ detail: { number: its, engineMs, blob } }) => {
   pump(); // the next frame goes while this one is drawn
-  const image = await createImageBitmap(picture);
+  const image = await createImageBitmap(blob);
   resultCanvas.getContext("2d").drawImage(image, 0, 0, resultCanvas.width, resultCanvas.height);
   image.close();
   const now = performance.now();
@@ -94,7 +94,7 @@ function refreshGallery() {
   if (source.kind && !facts.labels.length) gallery.refresh(() => encode(sourceCanvas), (seed) => controls.lookOf(seed));
 }
 
-setInterval(pump, 30); // a still picture that changes, and frames that were lost
+setInterval(pump, 30); // a still image that changes, and frames that were lost
 
 // ---- sources
 
@@ -224,11 +224,11 @@ get("record").addEventListener("click", async () => {
 get("pair").addEventListener("click", ({ target }) => {
   const isPair = target.ariaPressed !== "true";
   target.ariaPressed = String(isPair);
-  get("pictures").classList.toggle("single", !isPair);
+  get("images").classList.toggle("single", !isPair);
 });
 get("fullscreen").addEventListener("click", () => {
   if (document.fullscreenElement) document.exitFullscreen();
-  else get("pictures").requestFullscreen().catch((error) => showError(error.message));
+  else get("images").requestFullscreen().catch((error) => showError(error.message));
 });
 get("controls").addEventListener("submit", (event) => event.preventDefault());
 

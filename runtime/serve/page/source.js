@@ -52,7 +52,7 @@ export class Source extends EventTarget {
     return this.#video.srcObject?.getVideoTracks()[0]?.getSettings().deviceId;
   }
 
-  /** Let go of camera and file. The last picture stays. */
+  /** Let go of camera and file. The last image stays. */
   stop() {
     this.#video.pause();
     this.#video.srcObject?.getTracks().forEach((track) => track.stop());
@@ -78,13 +78,13 @@ export class Source extends EventTarget {
   }
 
   /** Cut the middle out in the canvas's shape. */
-  #draw(picture, width, height, at) {
+  #draw(image, width, height, at) {
     const { width: columns, height: rows } = this.#canvas;
     const scale = Math.min(width / columns, height / rows);
     const cut = [(width - columns * scale) / 2, (height - rows * scale) / 2, columns * scale, rows * scale];
     const context = this.#canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
-    context.drawImage(picture, ...cut, 0, 0, columns, rows);
+    context.drawImage(image, ...cut, 0, 0, columns, rows);
     this.dispatchEvent(new CustomEvent("frame", { detail: at }));
   }
 }

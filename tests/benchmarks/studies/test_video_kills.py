@@ -27,7 +27,7 @@ def test_films_are_equal_only_with_the_same_frames_times_and_sound(tmp_path, cha
 def test_a_record_goes_on_only_with_the_same_code_and_options(tmp_path):
     record = tmp_path / "record.json"
     rows = [{"film": "plain", "kills": 4, "continued": 3, "finished": 2, "different": 0, "varies": 0}]
-    record.write_text(json.dumps({"sources": "a", "frames": 64, "films": rows}))
+    record.write_text(json.dumps({"machine": {"sources": "a"}, "frames": 64, "films": rows}))
     assert earlier_counts(record, {"frames": 64}, "a")["plain"] == Counts(kills=4, continued=3, finished=2)
     assert earlier_counts(record, {"frames": 65}, "a")["plain"] == Counts()
     assert earlier_counts(record, {"frames": 64}, "b")["plain"] == Counts()

@@ -178,7 +178,7 @@ def test_seed_domain_strength_and_blend_show_at_once(page, expected):
     assert page.input_value("#seed") == "3"
 
 
-def test_the_gallery_shows_what_each_seed_makes_of_the_picture(page, expected):
+def test_the_gallery_shows_what_each_seed_makes_of_the_image(page, expected):
     page.click("label:has-text('wild')")
     page.wait_for_selector("#gallery[aria-busy=true]")
     page.wait_for_selector("#gallery[aria-busy=false]")
