@@ -19,7 +19,7 @@ from starcast.export.gate.parity import (
     check_flat,
     check_generator,
     expected_translations,
-    levels_apart,
+    levels_too_far,
     make_trials,
 )
 from starcast.export.gate.quality import (
@@ -120,10 +120,18 @@ class Judge:
         flat = check_flat(name, [candidate.translate(trial) for trial in self.flat.trials], self.flat)
         return msgspec.structs.replace(parity, flat_levels=flat)
 
-    def flat_levels(self, graph: FrameGraph, stored: Stored) -> int | None:
-        """How far OpenVINO is from PyTorch on images mostly of one colour, in grey levels; None where it is missing."""
-        translations = self._flat_in_openvino(graph, stored)
-        return None if translations is None else max(levels_apart(translations, self.flat.expected))
+    def flat_levels(self, graph: FrameGraph, stored: Stored) -> dict[str, int | None]:
+        """How far OpenVINO and ONNX Runtime are too far from PyTorch on images mostly of one colour, in grey levels, if
+        the graph is for them: 0 if they pass their gate, None for OpenVINO where it is missing."""
+        found: dict[str, int | None] = {}
+        if "openvino" in graph.plan.engines:
+            translations = self._flat_in_openvino(graph, stored)
+            found["OpenVINO"] = None if translations is None else levels_too_far(translations, self.flat)
+        if "onnxruntime" in graph.plan.engines:
+            candidate = self._candidate(graph, stored)
+            translations = [candidate.translate(trial) for trial in self.flat.trials]
+            found["ONNX Runtime"] = levels_too_far(translations, self.flat)
+        return found
 
     def quality(self, graph: FrameGraph, stored: Stored) -> Quality:
         """Measure how close a graph below float32 is to float32. A graph is measured only once."""

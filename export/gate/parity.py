@@ -126,18 +126,26 @@ def check_flat(name: str, translations: Sequence[NDArray[np.uint8]], flat: FlatI
 
     PyTorch rounds, too. So a variant may also be as far from float64 as PyTorch's float32 is.
     """
+    too_far = levels_too_far(translations, flat)
+    if too_far:
+        raise DifferenceError(
+            f"the generator's graph {name} differs from PyTorch by {too_far} grey levels on an image that is mostly "
+            f"of one colour (allowed: {LEVELS})"
+        )
+    return max(levels_apart(translations, flat.expected))
+
+
+def levels_too_far(translations: Sequence[NDArray[np.uint8]], flat: FlatImages) -> int:
+    """The most grey levels of a translation that `check_flat` refuses; 0 if it refuses none."""
     levels = levels_apart(translations, flat.expected)
     if max(levels) <= LEVELS:
-        return max(levels)
+        return 0
     own = levels_apart([as_bytes(image) for image in flat.expected], flat.exact)
     exact = levels_apart(translations, flat.exact)
-    for apart, apart_from_exact, allowed in zip(levels, exact, own, strict=True):
-        if min(apart, apart_from_exact) > max(LEVELS, allowed):
-            raise DifferenceError(
-                f"the generator's graph {name} differs from PyTorch by {apart} grey levels on an image that is mostly "
-                f"of one colour (allowed: {LEVELS})"
-            )
-    return max(levels)
+    return max(
+        apart if min(apart, apart_from_exact) > max(LEVELS, allowed) else 0
+        for apart, apart_from_exact, allowed in zip(levels, exact, own, strict=True)
+    )
 
 
 def check_generator(

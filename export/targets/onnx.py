@@ -9,7 +9,6 @@ from functools import partial
 import onnx_ir as ir
 
 from starcast.export.gate.judge import Judge
-from starcast.export.gate.parity import LEVELS
 from starcast.export.graphs.cost import Cost, weight_bytes
 from starcast.export.graphs.facts import one_image
 from starcast.export.passes.forms import (
@@ -79,25 +78,27 @@ class OnnxTarget:
 
     def _with_accurate_means(self, graph: FrameGraph) -> FrameGraph:
         """The graph, with means by tiles in as few norms as keep images mostly of one colour within the gate in
-        OpenVINO. Where OpenVINO is missing, the norms that need it most have them."""
-        if "openvino" not in graph.plan.engines or not self._judge.flat.trials:
+        OpenVINO and ONNX Runtime. Where OpenVINO is missing, the norms that need it most have them."""
+        if not self._judge.flat.trials:
             return graph
         splits: list[Callable[[ir.Model, int], int]] = [split_early_norms]
         splits += [partial(split_wide_norms, wide=wide) for wide in (FLAT_WIDE, LAST)]
-        for split in splits:
-            levels = self._judge.flat_levels(graph, self._store.write(graph))
-            if levels is not None and levels <= LEVELS:
+        for number, split in enumerate(splits):
+            measured = self._judge.flat_levels(graph, self._store.write(graph))
+            if number:  # what cannot be measured is split once
+                measured = {engine: levels or 0 for engine, levels in measured.items()}
+            off = {engine: levels for engine, levels in measured.items() if levels != 0}
+            if not off:
                 break
             frame = graph.frame.clone()
             norms = split(frame, self._source.model.side)
             if norms:
-                reason = "cannot be measured here" if levels is None else f"were off by up to {levels} levels"
-                self._progress(
-                    f"  took the means of {norms} norms by tiles: in OpenVINO, images mostly of one colour {reason}"
-                )
+                for engine, levels in off.items():
+                    reason = "cannot be measured here" if levels is None else f"were off by up to {levels} levels"
+                    self._progress(
+                        f"  took the means of {norms} norms by tiles: in {engine}, images mostly of one colour {reason}"
+                    )
                 graph = replace(graph, frame=frame)
-            if levels is None:
-                break
         return graph
 
     def _search(self, engine: str) -> dict[Plan, FrameGraph]:
