@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from starcast.runtime.queue_watch import QueueWatch, WatchedQueue
+from starcast.runtime.yielding import yield_to_model
 from starcast.signals import undisturbed
 
 Item = TypeVar("Item")
@@ -138,16 +139,16 @@ class _Ended(msgspec.Struct, frozen=True):
 
 @contextmanager
 def run_ahead(
-    items: Iterable[Item], name: str, depth: int = DEPTH, watch: QueueWatch | None = None
+    items: Iterable[Item], name: str, depth: int = DEPTH, watch: QueueWatch | None = None, *, yields: bool = False
 ) -> Iterator[Iterator[Item]]:
     """Iterate `items` in a thread that stays up to `depth` items ahead; yields an iterator over the same items.
 
     An error in the thread is raised when the next item is taken. Leaving the block ends the thread. `watch`, which has
-    `depth` places, sees how full the queue is.
+    `depth` places, sees how full the queue is. `yields`: the thread lets the model go first.
     """
     places: queue.Queue[Item | _Ended] = WatchedQueue(watch or QueueWatch(depth))
     stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(items, places, stop), name=f"starcast-{name}", daemon=True)
+    thread = threading.Thread(target=_fill, args=(items, places, stop, yields), name=f"starcast-{name}", daemon=True)
     try:
         with undisturbed():
             thread.start()
@@ -158,7 +159,10 @@ def run_ahead(
             thread.join()
 
 
-def _fill(items: Iterable[Item], places: queue.Queue[Item | _Ended], stop: threading.Event) -> None:
+def _fill(items: Iterable[Item], places: queue.Queue[Item | _Ended], stop: threading.Event, yields: bool) -> None:
+    if yields:
+        yield_to_model()
+
     def put(item: Item | _Ended) -> None:
         while not stop.is_set():
             try:

@@ -98,6 +98,6 @@ def composing(
     """The stages of `making`, and behind them the one that composes."""
     with (
         making(frames) as made,
-        report.ahead(compose_frames(made, composer, report), COMPOSE, _FEW) as composed,
+        report.ahead(compose_frames(made, composer, report), COMPOSE, _FEW, yields=True) as composed,
     ):
         yield composed

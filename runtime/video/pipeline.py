@@ -77,8 +77,10 @@ def write_film(
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode), is_frame)
         begin = parts.frames
         with (
-            report.ahead(pass_stored(decoded, begin), "decode") as frames,
-            report.ahead(end_segments(fit_frames(frames, source, geometry, report), begin), "fit") as ready,
+            report.ahead(pass_stored(decoded, begin), "decode", yields=True) as frames,
+            report.ahead(
+                end_segments(fit_frames(frames, source, geometry, report), begin), "fit", yields=True
+            ) as ready,
             making(ready) as made,
         ):
             for item in made:

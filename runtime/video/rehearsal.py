@@ -44,10 +44,10 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
         composer = composer_for(options)
         with (
             DroppedFilm(options.output_size(geometry.output), source.rate, source.time_base, options) as film,
-            run_ahead(source.read(set()), "decode") as frames,
-            run_ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
+            run_ahead(source.read(set()), "decode", yields=True) as frames,
+            run_ahead(fit_frames(frames, source, geometry, report), "fit", yields=True) as ready,
             run_ahead(translate_frames(ready, lambda images, _: run(images), batch, report), "run") as translations,
-            run_ahead(compose_frames(translations, composer, report), COMPOSE) as composed,
+            run_ahead(compose_frames(translations, composer, report), COMPOSE, yields=True) as composed,
         ):
             for item in composed:
                 if isinstance(item, RgbFrame):

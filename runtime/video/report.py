@@ -72,10 +72,12 @@ class FilmReport:
             self._add(stage, time.perf_counter() - start, int(is_frame(item)))
             yield item
 
-    def ahead(self, items: Iterable[Item], stage: str, depth: int = DEPTH) -> AbstractContextManager[Iterator[Item]]:
+    def ahead(
+        self, items: Iterable[Item], stage: str, depth: int = DEPTH, *, yields: bool = False
+    ) -> AbstractContextManager[Iterator[Item]]:
         """`run_ahead` for a stage, whose queue is watched."""
         watch = self.queues[stage] = QueueWatch(depth)
-        return run_ahead(items, stage, depth, watch)
+        return run_ahead(items, stage, depth, watch, yields=yields)
 
     @contextmanager
     def measured(self) -> Iterator[None]:

@@ -88,5 +88,5 @@ def smoothing(
     frames: Iterable[RgbFrame | Beside], making: Making, smoother: Smoother, report: FilmReport
 ) -> Iterator[Iterator[RgbFrame | Beside]]:
     """The stages of `making`, and behind them the one that smooths."""
-    with making(frames) as made, report.ahead(smooth_frames(made, smoother, report), SMOOTH) as smoothed:
+    with making(frames) as made, report.ahead(smooth_frames(made, smoother, report), SMOOTH, yields=True) as smoothed:
         yield smoothed

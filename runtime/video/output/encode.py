@@ -24,6 +24,7 @@ from starcast.runtime.stages import submit
 from starcast.runtime.video import colour
 from starcast.runtime.video.output.codecs import TABLE, complete, has_own_speeds, speed_options
 from starcast.runtime.video.output.hardware import candidates, is_hardware, open_options, settings_for, why_not
+from starcast.runtime.yielding import with_yielding_threads, yield_to_model
 
 Options = TypeVar("Options", bound=EncodingOptions)
 
@@ -100,10 +101,10 @@ class VideoEncoder:
         self._durations: dict[int, int] = {}
         self._is_silent = True  # no packet came yet
         self._scaler = VideoReformatter()
-        self._converter = ThreadPoolExecutor(1, "colours")  # its thread ends with this object
+        self._converter = ThreadPoolExecutor(1, "colours", yield_to_model)  # its thread ends with this object
         self._converting: Future[VideoFrame] | None = None
         try:
-            stream.codec_context.open()
+            with_yielding_threads(stream.codec_context.open)
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(
                 f"{encoder.name} cannot encode frames of {stream.width}x{stream.height} pixels as "
