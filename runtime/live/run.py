@@ -17,12 +17,14 @@ from starcast.atomic import write_text
 from starcast.errors import OptionError, StyleError, VideoError, printable
 from starcast.images.fit import fit
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.live.again import Again
 from starcast.runtime.live.age import Ages
-from starcast.runtime.live.captured import Image
+from starcast.runtime.live.captured import Image, Translated
 from starcast.runtime.live.looks import Look, Looks
 from starcast.runtime.live.model import Feed, LiveModel
 from starcast.runtime.live.newest import Ended
 from starcast.runtime.live.options import LiveOptions
+from starcast.runtime.live.sinks.background import WAITING, BackgroundSink
 from starcast.runtime.live.sinks.encoded import EncodedSink, check_output
 from starcast.runtime.live.sources.camera import CameraSource
 from starcast.runtime.live.sources.stream import FileSource, StreamSource
@@ -77,9 +79,16 @@ def translate_live(
         looks, steers = _looks_of(options, bundle, translator, progress)
         height, width = translator.size
         translator(np.zeros((height, width, 3), np.uint8), looks.style_at(0.0))  # compiles, before frames come
-        sinks = [_sink_of(output, looks, bundle, ages, steers) for output in outputs]
+        window = _window_of(outputs, looks, bundle, ages, steers)
+        sinks = [
+            _in_background(output, ages, progress, stop, counts=window is None and output == outputs[0])
+            for output in outputs
+            if output != WINDOW
+        ]
+        if window is not None:
+            stack.callback(window.close)
         for sink in sinks:
-            stack.callback(sink.close)
+            stack.callback(_close, sink, progress)
         model = stack.enter_context(LiveModel(translator))
         feed = model.feed(_preparation(translator, options.fit, frames.name), looks.style_at)
         reader = threading.Thread(target=_read, args=(frames, feed, ages), name="starcast-live-source", daemon=True)
@@ -89,7 +98,7 @@ def translate_live(
             stack.callback(reader.join, _END_S)  # a camera is closed in its thread
             stack.callback(stop.set)
         try:
-            _show(feed, sinks, ages)
+            _show(feed, window, sinks, ages)
         except KeyboardInterrupt:
             progress("Stopped.")
     if options.statistics is not None:
@@ -133,12 +142,35 @@ def _looks_of(
     return Looks(translator.style, look), True
 
 
-def _sink_of(output: str, looks: Looks, bundle: Bundle, ages: Ages, steers: bool) -> Any:
-    if output != WINDOW:
-        return EncodedSink(output)
+def _window_of(outputs: Sequence[str], looks: Looks, bundle: Bundle, ages: Ages, steers: bool) -> Any:
+    """The window, if it is one of the outputs."""
+    if WINDOW not in outputs:
+        return None
     from starcast.runtime.live.sinks.window import Window
 
     return Window(looks, bundle.manifest.domains, ages.line, steers=steers)
+
+
+def _in_background(
+    output: str, ages: Ages, say: Callable[[str], None], stop: threading.Event, *, counts: bool
+) -> BackgroundSink:
+    """A recording, which keeps what waits, or a push, which takes the newest and comes back after a fault. `counts`:
+    the figures are those of this output."""
+    sink = EncodedSink(output)
+
+    def shown(result: Translated) -> None:
+        if counts:
+            ages.show(result.at, result.engine_s)
+
+    if is_url(output):
+        return BackgroundSink(sink, 1, shown, Again(sink.name, say, stop))
+    return BackgroundSink(sink, WAITING, shown)
+
+
+def _close(sink: BackgroundSink, say: Callable[[str], None]) -> None:
+    sink.close()
+    if sink.left_out and not sink.takes_newest:
+        say(f"{sink.name} lacks {sink.left_out} frames: it was written too slowly")
 
 
 def _preparation(translator: Translator, mode: str, name: str) -> Callable[[Image], Image]:
@@ -163,18 +195,18 @@ def _read(source: Source, feed: Feed, ages: Ages) -> None:
         feed.frames.close(error)
 
 
-def _show(feed: Feed, sinks: Sequence[Any], ages: Ages) -> None:
-    """Show results until nothing follows, or a sink ends."""
+def _show(feed: Feed, window: Any, sinks: Sequence[BackgroundSink], ages: Ages) -> None:
+    """Show results until nothing follows, or the window is closed."""
     while True:
         try:
             result = feed.results.take(_LOOK_S)
         except Ended:
             return
-        goes_on = True
         for sink in sinks:
-            if result is not None or not isinstance(sink, EncodedSink):  # a window has keys between frames, too
-                goes_on &= sink.show(result)
-        if not goes_on:
+            sink.show(result)
+        if window is None:
+            continue
+        if not window.show(result):  # which has keys between frames, too
             return
         if result is not None:
             ages.show(result.at, result.engine_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse
 from starcast.errors import EngineError, StarcastError
 from starcast.runtime.serve import socket
 from starcast.runtime.serve.api import domains, references, thumbnails
-from starcast.runtime.serve.guard import Access, Guard
+from starcast.runtime.serve.guard import Access, Guard, refused
 from starcast.runtime.serve.page import routes as page
 from starcast.runtime.serve.service import Service
 
@@ -22,13 +23,17 @@ PARTS = (page, socket, domains, references, thumbnails)
 def build_app(service: Service, access: Access) -> Guard:
     """Every part's routes behind the guard. Errors are JSON: `{"error": "one sentence"}`."""
 
-    async def refused(request: Request, error: Exception) -> JSONResponse:
+    def answer(request: Request, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+        service.log(refused(request.scope, status, sentence))
+        return JSONResponse({"error": sentence}, status, headers)
+
+    async def unserved(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        return answer(request, error.status_code, error.detail, error.headers)
 
     async def mistaken(request: Request, error: Exception) -> JSONResponse:
         status = HTTPStatus.INTERNAL_SERVER_ERROR if isinstance(error, EngineError) else HTTPStatus.BAD_REQUEST
-        return JSONResponse({"error": str(error)}, status)
+        return answer(request, status, str(error))
 
     async def failed(request: Request, error: Exception) -> JSONResponse:
         service.log(f"failed {request.method} {request.url.path}: {type(error).__name__}: {error}")
@@ -36,6 +41,6 @@ def build_app(service: Service, access: Access) -> Guard:
 
     app = Starlette(
         routes=[route for part in PARTS for route in part.routes(service)],
-        exception_handlers={HTTPException: refused, StarcastError: mistaken, Exception: failed},
+        exception_handlers={HTTPException: unserved, StarcastError: mistaken, Exception: failed},
     )
     return Guard(app, access, service.limits, service.log)

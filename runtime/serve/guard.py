@@ -118,11 +118,11 @@ class Guard:
             if scope["type"] == "websocket":
                 await self._app(scope, receive, send)
             else:
-                await self._app(scope, self._bounded(scope, receive), _with_headers(send, SECURITY_HEADERS))
+                await self._app(scope, self._bounded(receive), _with_headers(send, SECURITY_HEADERS))
         elif self._opens_page(refusal, scope):
             await _answer(send, HTTPStatus.SEE_OTHER, "", {"location": PAGE, "set-cookie": self._access.set_cookie})
         else:
-            self._note(refusal.status, scope, refusal.sentence)
+            self._log(refused(scope, refusal.status, refusal.sentence))
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": refusal.sentence})
             else:
@@ -135,7 +135,7 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])
         return scope["method"] in _SAFE and len(given) == 1 and self._access.knows(given[0])
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive) -> Receive:
         """`receive`, which raises HTTPException for a body that is too large or too slow."""
         limits, loop = self._limits, asyncio.get_running_loop()
         end, received, is_whole = loop.time() + limits.body_s, 0, False
@@ -147,23 +147,25 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, end - loop.time()))
             except TimeoutError:
-                raise self._failure(HTTPStatus.REQUEST_TIMEOUT, scope, "The body came too slowly.") from None
+                raise _failure(HTTPStatus.REQUEST_TIMEOUT, "The body came too slowly.") from None
             received += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if received > limits.upload_bytes:
-                raise self._failure(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, scope, _too_large(limits))
+                raise _failure(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limits))
             return message
 
         return receive_part
 
-    def _failure(self, status: HTTPStatus, scope: Scope, sentence: str) -> HTTPException:
-        self._note(status, scope, sentence)
-        return HTTPException(status, sentence, {"connection": "close"})
 
-    def _note(self, status: HTTPStatus, scope: Scope, sentence: str) -> None:
-        client = (scope.get("client") or ("?",))[0]
-        what = f"{scope.get('method', 'socket')} {scope['path']}"
-        self._log(f"refused {printable(what)[:_LONGEST_LINE]} from {client} ({status.value}): {sentence}")
+def _failure(status: HTTPStatus, sentence: str) -> HTTPException:
+    return HTTPException(status, sentence, {"connection": "close"})
+
+
+def refused(scope: Scope, status: int, sentence: str) -> str:
+    """The operator's line for a request that is not answered as its sender wished."""
+    client = (scope.get("client") or ("?",))[0]
+    what = printable(f"{scope.get('method', 'socket')} {scope['path']}")
+    return f"refused {what[:_LONGEST_LINE]} from {client} ({status}): {printable(sentence)[:_LONGEST_LINE]}"
 
 
 def address(access: Access, host: str) -> str:

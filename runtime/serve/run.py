@@ -6,7 +6,7 @@ import contextlib
 import errno
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import numpy as np
 import uvicorn
 
 from starcast.errors import OptionError, printable, reason_of
-from starcast.runtime.bundle import open_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.live.model import LiveModel
 from starcast.runtime.serve.app import build_app
 from starcast.runtime.serve.guard import Access, address, hosts_of
 from starcast.runtime.serve.limits import Limits
 from starcast.runtime.serve.options import LOOPBACK, PORT, ServeOptions
+from starcast.runtime.serve.patience import impatient
 from starcast.runtime.serve.references import References
 from starcast.runtime.serve.service import Service
 from starcast.runtime.serve.untrusted.decode import decoder
@@ -61,12 +62,8 @@ def serve_bundle(
         listening = stack.enter_context(listen(options.host, options.port))
         port = listening.getsockname()[1]
         access = Access("http", hosts_of(names_of(options.host), port, "http"), port)
-        translator = stack.enter_context(Translator(bundle, progress=progress, **options.engine))
-        _warm_up(translator)
-        model = stack.enter_context(LiveModel(translator))
-        references = References(bundle.manifest.condition.reference)
-        service = Service(bundle, translator, model, limits, references, decoder(limits.pixels), progress)
-        server = uvicorn.Server(configuration(build_app(service, access), limits))
+        service = stack.enter_context(open_service(bundle, limits, progress, **options.engine))
+        server = uvicorn.Server(configuration(build_app(service, access), service))
         url = address(access, f"{_bracketed(options.host)}:{port}")
         progress(f"Open {url}")
         if options.browser:
@@ -76,10 +73,22 @@ def serve_bundle(
     return ServeReport()
 
 
-def configuration(app: Any, limits: Limits) -> uvicorn.Config:
+@contextlib.contextmanager
+def open_service(bundle: Bundle, limits: Limits, log: Callable[[str], None], **engine: Any) -> Iterator[Service]:
+    """A bundle, opened for all clients with the options of a Translator. Raises what the translator raises."""
+    with Translator(bundle, progress=log, **engine) as translator:
+        _warm_up(translator)
+        with LiveModel(translator) as model:
+            references = References(bundle.manifest.condition.reference)
+            yield Service(bundle, translator, model, limits, references, decoder(limits.pixels), log)
+
+
+def configuration(app: Any, service: Service) -> uvicorn.Config:
     """How uvicorn runs the application: without its own log, headers, or trust in proxies."""
+    limits = service.limits
     return uvicorn.Config(
-        app, http="h11", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
+        app, http=impatient(limits.header_s, service.log), ws="websockets-sansio", lifespan="off", log_config=None,
+        log_level="critical", access_log=False,
         proxy_headers=False, server_header=False, ws_max_size=limits.message_bytes, ws_max_queue=4,
         ws_per_message_deflate=False, limit_concurrency=limits.connections, timeout_keep_alive=30,
         timeout_graceful_shutdown=_END_S,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ class EncodedSink:
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name} cannot be finished ({reason_of(error)}): check the place") from error
 
+    def give_up(self) -> None:
+        """Close after a fault, whatever else goes wrong; the next translation opens it again."""
+        container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(av.FFmpegError, OSError):
+                container.close()
+
     def _open(self, result: Translated) -> None:
         scheme = self._target.partition(":")[0].lower()
         pushed = PUSHED[scheme] if is_url(self._target) else None
@@ -93,4 +101,4 @@ class EncodedSink:
         context = stream.codec_context
         context.time_base, context.gop_size = _TICK, _BETWEEN_KEYFRAMES
         tag(context)
-        self._first = result.at
+        self._first, self._last = result.at, -1

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from starcast.runtime.live.again import Again
 from starcast.runtime.live.captured import Captured, Image
-from starcast.runtime.live.sources.again import Again
 
 
 class CameraSource:

@@ -13,8 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from starcast.errors import OptionError, VideoError, printable, reason_of
+from starcast.runtime.live.again import Again
 from starcast.runtime.live.captured import Captured
-from starcast.runtime.live.sources.again import Again
 from starcast.runtime.video.colour import to_rgb
 
 _TIMEOUT_S = 5.0

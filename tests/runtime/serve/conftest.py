@@ -10,14 +10,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.live.model import LiveModel
 from starcast.runtime.serve.app import build_app
 from starcast.runtime.serve.guard import Access, hosts_of
 from starcast.runtime.serve.limits import Limits
-from starcast.runtime.serve.references import References
+from starcast.runtime.serve.run import open_service
 from starcast.runtime.serve.service import Service
-from starcast.runtime.serve.untrusted.decode import decoder
-from starcast.runtime.translator import Translator
 
 HOST = "127.0.0.1:8123"
 
@@ -37,10 +34,8 @@ class Served:
 
 def serve(bundle_path: Path, limits: Limits | None = None) -> Iterator[Served]:
     """A served bundle, for a fixture."""
-    bundle, log, limits = open_bundle(bundle_path), [], limits or Limits(sessions=3, frame_pixels=64 * 64)
-    with Translator(bundle, backend="onnxruntime", threads=1) as translator, LiveModel(translator) as model:
-        references = References(bundle.manifest.condition.reference)
-        service = Service(bundle, translator, model, limits, references, decoder(limits.pixels), log.append)
+    log, limits = list[str](), limits or Limits(sessions=3, frame_pixels=64 * 64)
+    with open_service(open_bundle(bundle_path), limits, log.append, backend="onnxruntime", threads=1) as service:
         access = Access("http", hosts_of(["127.0.0.1"], 8123, "http"), 8123)
         headers = {"authorization": f"Bearer {access.token}"}
         with TestClient(build_app(service, access), base_url=f"http://{HOST}", headers=headers) as client:

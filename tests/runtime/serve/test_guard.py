@@ -126,10 +126,9 @@ def test_a_body_that_says_it_is_too_large_is_refused_unread(client, log):
     assert client.post("/echo", headers=BEARER, content=bytes(1000)).text == "1000 bytes"
 
 
-def test_a_body_of_unknown_length_is_refused_when_it_becomes_too_large(client, log):
+def test_a_body_of_unknown_length_is_refused_when_it_becomes_too_large(client):
     parts = (bytes(300) for _ in range(1000))
-    answer = client.post("/echo", headers=BEARER, content=parts)
-    assert (answer.status_code, len(log)) == (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 1)
+    assert client.post("/echo", headers=BEARER, content=parts).status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 def test_what_a_client_sends_cannot_write_into_the_log(client, log):

@@ -6,8 +6,6 @@ import base64
 import io
 import re
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,20 +14,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import uvicorn
 from counted_camera import PATCH, number_of, write_camera
 from PIL import Image
+from server_in_thread import ServerInThread
 
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.live.model import LiveModel
-from starcast.runtime.serve.app import build_app
-from starcast.runtime.serve.guard import Access, address, hosts_of
 from starcast.runtime.serve.limits import Limits
-from starcast.runtime.serve.references import References
-from starcast.runtime.serve.run import configuration, listen
-from starcast.runtime.serve.service import Service
-from starcast.runtime.serve.untrusted.decode import decoder
-from starcast.runtime.translator import Translator
+from starcast.runtime.serve.run import open_service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -39,40 +30,11 @@ NEAR = 6  # levels: the camera's colours, a JPEG there and one back, each in 4:2
 WAIT_MS = 30_000
 
 
-class RestartableServer:
-    """A server in a thread, which comes back at the same address with the same token."""
-
-    def __init__(self, service: Service) -> None:
-        with listen("127.0.0.1", 0) as found:
-            self.port = found.getsockname()[1]
-        self.access = Access("http", hosts_of(["127.0.0.1"], self.port, "http"), self.port)
-        self._service = service
-        self.start()
-
-    def start(self) -> None:
-        self._server = uvicorn.Server(configuration(build_app(self._service, self.access), self._service.limits))
-        self._socket: socket.socket = listen("127.0.0.1", self.port)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._socket.close()
-
-    @property
-    def address(self) -> str:
-        return address(self.access, f"127.0.0.1:{self.port}")
-
-
 @pytest.fixture(scope="module")
-def server(tiny_bundle: Path) -> Iterator[RestartableServer]:
+def server(tiny_bundle: Path) -> Iterator[ServerInThread]:
     """The tiny bundle, served."""
-    bundle, limits = open_bundle(tiny_bundle), Limits()
-    with Translator(bundle, backend="onnxruntime", threads=1) as translator, LiveModel(translator) as model:
-        references = References(bundle.manifest.condition.reference)
-        service = Service(bundle, translator, model, limits, references, decoder(limits.pixels), print)
-        server = RestartableServer(service)
+    with open_service(open_bundle(tiny_bundle), Limits(), print, backend="onnxruntime", threads=1) as service:
+        server = ServerInThread(service)
         yield server
         server.stop()
 
@@ -92,7 +54,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, server: RestartableServer) -> Iterator[Any]:
+def page(browser: Any, server: ServerInThread) -> Iterator[Any]:
     """The page with the camera started; it must write no error into the console."""
     context = browser.new_context(permissions=["camera"], viewport={"width": 1200, "height": 800})
     page, complaints = context.new_page(), []
@@ -129,9 +91,9 @@ def wait_for_patch(page: Any, expected: np.ndarray) -> None:
 
 
 @pytest.fixture
-def expected(server: RestartableServer, tiny_model: Any) -> Any:
+def expected(server: ServerInThread, tiny_model: Any) -> Any:
     """expected(domain, seed=…): the patch's colour in that style."""
-    translator = server._service.translator
+    translator = server.service.translator
 
     def colour(domain: str, **style: Any) -> np.ndarray:
         return tiny_model.translation(np.full((1, 4, 4, 3), PATCH, np.uint8), translator.style(domain, **style))[

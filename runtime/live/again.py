@@ -1,4 +1,4 @@
-"""When a source that has failed is tried again."""
+"""When a source or a push that has failed is tried again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHORTEST_S, _LONGEST_S = 0.25, 4.0
 
 
 class Again:
-    """Waits longer after every attempt that failed, and says once that the source is gone and once that it is back."""
+    """Waits longer after every attempt that failed, and says once that the place is gone and once that it is back."""
 
     def __init__(self, name: str, say: Callable[[str], None], stop: threading.Event) -> None:
         self._name = name
@@ -22,16 +22,17 @@ class Again:
         self._pause_s = _SHORTEST_S
 
     def works(self) -> None:
-        """A frame has come."""
+        """A frame has come, or gone."""
         if self._was_there and not self._is_there:
             self._say(f"{self._name} is back")
         self._was_there = self._is_there = True
         self._pause_s = _SHORTEST_S
 
-    def wait(self, reason: str) -> None:
-        """Wait before the next attempt. Raises VideoError if no frame has ever come."""
+    def wait(self, reason: str, never: VideoError | None = None) -> None:
+        """Wait before the next attempt; `reason` is a clause. If it has never worked, raises VideoError: `never`, or
+        that of a source."""
         if not self._was_there:
-            raise VideoError(f"{self._name} gives no frames ({reason}): check that it is there")
+            raise never or VideoError(f"{self._name} gives no frames ({reason}): check that it is there")
         if self._is_there:
             self._say(f"{self._name} is gone ({reason}): waiting until it is back")
         self._is_there = False
