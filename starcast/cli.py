@@ -77,7 +77,8 @@ EXTRAS = {
     "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
     "cuda": "tensorrt-rtx", "torchmetrics": "evaluate", "lpips": "evaluate", "scipy": "evaluate",
     "torch_fidelity": "evaluate", "pooch": "download", "requests": "download", "pygame": "live", "starlette": "serve",
-    "uvicorn": "serve", "websockets": "serve", "python_multipart": "serve",
+    "uvicorn": "serve", "websockets": "serve", "python_multipart": "serve", "cryptography": "serve",
+    "segno": "serve",
 }  # fmt: skip
 
 _UNWRITTEN = "{} cannot be written ({}): redirect it to another place"

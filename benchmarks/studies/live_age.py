@@ -84,10 +84,10 @@ class Clock:
     """Milliseconds, modulo 2 ** BITS."""
 
     def now(self) -> int:
-        return round(time.monotonic() * 1000) % 2**BITS
+        return int(time.monotonic() * 1000) % (1 << BITS)
 
     def age_of(self, drawn: int) -> int:
-        return (self.now() - drawn) % 2**BITS
+        return (self.now() - drawn) % (1 << BITS)
 
 
 class Ages:

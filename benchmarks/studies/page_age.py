@@ -33,10 +33,11 @@ from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.cores import allowed_threads
+from starcast.runtime.serve.addresses import listen
 from starcast.runtime.serve.app import build_app
 from starcast.runtime.serve.guard import Access, address, hosts_of
 from starcast.runtime.serve.limits import Limits
-from starcast.runtime.serve.run import configuration, listen, open_service
+from starcast.runtime.serve.run import configuration, open_service
 from starcast.runtime.translator import Translator
 
 PROGRAM = "python -m starcast.benchmarks.studies.page_age"

@@ -12,12 +12,13 @@ from starlette.responses import JSONResponse
 
 from starcast.errors import EngineError, StarcastError
 from starcast.runtime.serve import socket
-from starcast.runtime.serve.api import domains, references, thumbnails
+from starcast.runtime.serve.api import domains, openapi, references, thumbnails, translations
 from starcast.runtime.serve.guard import Access, Guard, refused
+from starcast.runtime.serve.inference_v2 import routes as inference_v2
 from starcast.runtime.serve.page import routes as page
 from starcast.runtime.serve.service import Service
 
-PARTS = (page, socket, domains, references, thumbnails)
+PARTS = (page, socket, domains, translations, references, thumbnails, openapi, inference_v2)
 
 
 def build_app(service: Service, access: Access) -> Guard:

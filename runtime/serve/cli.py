@@ -13,7 +13,7 @@ from starcast.runtime.cli import run
 from starcast.runtime.serve.options import ServeOptions
 
 HEADINGS = {
-    "Server": ("host", "port", "browser"),
+    "Server": ("host", "port", "allow_host", "cert", "key", "browser"),
     "Engine": ("backend", "precision", "threads", "memory", "remeasure"),
 }
 
@@ -30,6 +30,7 @@ def serve(bundle: Path, **values: Any) -> int:
     \b
     Examples: starcast serve my-model
               starcast serve my-model --port 9000 --no-browser
+              starcast serve my-model --host 0.0.0.0
     """
     from starcast.runtime.serve.run import serve_bundle
 

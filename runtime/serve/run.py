@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import socket
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uvicorn
 
-from starcast.errors import OptionError, printable, reason_of
+from starcast.errors import OptionError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.live.model import LiveModel
+from starcast.runtime.serve.addresses import is_loopback, listen, names_of
 from starcast.runtime.serve.app import build_app
 from starcast.runtime.serve.guard import Access, address, hosts_of
+from starcast.runtime.serve.https import Certificate, check_certificate, self_signed
 from starcast.runtime.serve.limits import Limits
-from starcast.runtime.serve.options import LOOPBACK, PORT, ServeOptions
+from starcast.runtime.serve.options import ServeOptions
 from starcast.runtime.serve.patience import impatient
 from starcast.runtime.serve.references import References
 from starcast.runtime.serve.service import Service
-from starcast.runtime.serve.untrusted.decode import decoder
+from starcast.runtime.serve.untrusted.decode import Decoder
 from starcast.runtime.translator import Translator
 
-_TRIED_PORTS = 20
 _END_S = 2  # for answers that are under way, once the server stops
 
 
@@ -60,14 +60,14 @@ def serve_bundle(
     bundle.check_source()
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(listen(options.host, options.port))
-        port = listening.getsockname()[1]
-        access = Access("http", hosts_of(names_of(options.host), port, "http"), port)
+        port, names = listening.getsockname()[1], names_of(options.host)
+        certificate = _certificate(options, names, stack)
+        scheme = "http" if certificate is None else "https"
+        access = Access(scheme, hosts_of([*names, *options.allow_host], port, scheme), port)
         service = stack.enter_context(open_service(bundle, limits, progress, **options.engine))
-        server = uvicorn.Server(configuration(build_app(service, access), service))
-        url = address(access, f"{_bracketed(options.host)}:{port}")
-        progress(f"Open {url}")
-        if options.browser:
-            webbrowser.open(url)
+        server = uvicorn.Server(configuration(build_app(service, access), service, certificate))
+        url = address(access, f"{names[0]}:{port}")
+        _show(url, certificate, options, progress)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
     return ServeReport()
@@ -76,14 +76,14 @@ def serve_bundle(
 @contextlib.contextmanager
 def open_service(bundle: Bundle, limits: Limits, log: Callable[[str], None], **engine: Any) -> Iterator[Service]:
     """A bundle, opened for all clients with the options of a Translator. Raises what the translator raises."""
-    with Translator(bundle, progress=log, **engine) as translator:
+    with Translator(bundle, progress=log, **engine) as translator, Decoder(limits) as images:
         _warm_up(translator)
         with LiveModel(translator) as model:
             references = References(bundle.manifest.condition.reference)
-            yield Service(bundle, translator, model, limits, references, decoder(limits.pixels), log)
+            yield Service(bundle, translator, model, limits, references, images, log)
 
 
-def configuration(app: Any, service: Service) -> uvicorn.Config:
+def configuration(app: Any, service: Service, certificate: Certificate | None = None) -> uvicorn.Config:
     """How uvicorn runs the application: without its own log, headers, or trust in proxies."""
     limits = service.limits
     return uvicorn.Config(
@@ -92,37 +92,38 @@ def configuration(app: Any, service: Service) -> uvicorn.Config:
         proxy_headers=False, server_header=False, ws_max_size=limits.message_bytes, ws_max_queue=4,
         ws_per_message_deflate=False, limit_concurrency=limits.connections, timeout_keep_alive=30,
         timeout_graceful_shutdown=_END_S,
+        ssl_certfile=None if certificate is None else certificate.certificate,
+        ssl_keyfile=None if certificate is None else certificate.key,
     )  # fmt: skip
 
 
-def listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens at an address; without a port, at the usual or next free one. Raises OptionError."""
-    tried = range(PORT, PORT + _TRIED_PORTS) if port is None else [port]
-    for number in tried:
-        try:
-            family, _, _, _, where = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
-            return socket.create_server(where[:2], family=family, backlog=128)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and number != tried[-1]:
-                continue
-            raise OptionError(
-                f"{printable(host)}:{number} cannot be listened on ({reason_of(error)}): give another --host or --port"
-            ) from error
-    raise AssertionError("a port was tried")
+def _certificate(options: ServeOptions, names: Sequence[str], stack: contextlib.ExitStack) -> Certificate | None:
+    """What encrypts: always for other machines, because browsers give a camera to no other pages."""
+    if options.cert is not None:
+        return check_certificate(options.cert, options.key)
+    if options.key is not None:
+        raise OptionError("--key belongs to a certificate: give --cert, too")
+    if is_loopback(options.host):
+        return None
+    return stack.enter_context(self_signed([*names, *options.allow_host]))
 
 
-def names_of(host: str) -> tuple[str, ...]:
-    """The names under which a server that listens on `host` is reached."""
-    return (_bracketed(host), LOOPBACK, "localhost", "[::1]") if is_loopback(host) else (_bracketed(host),)
+def _show(url: str, certificate: Certificate | None, options: ServeOptions, progress: Callable[[str], None]) -> None:
+    """Print the address; for other machines as a QR code, too."""
+    progress(f"Open {url}")
+    if not is_loopback(options.host):
+        import segno
 
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to that address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+        drawn = StringIO()
+        segno.make(url, error="l").terminal(drawn, compact=True)
+        progress(drawn.getvalue())
+    if certificate is not None and certificate.fingerprint is not None:
+        progress(
+            "The browser warns, because nobody signed the certificate. Its SHA-256 fingerprint must be "
+            f"{certificate.fingerprint}"
+        )
+    if options.browser:
+        webbrowser.open(url)
 
 
 def _warm_up(translator: Translator) -> None:

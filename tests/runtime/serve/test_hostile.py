@@ -38,6 +38,7 @@ def log() -> list[str]:
 def server(tiny_bundle: Path, log: list[str]) -> Iterator[ServerInThread]:
     """The tiny bundle, served."""
     with open_service(open_bundle(tiny_bundle), LIMITS, log.append, backend="onnxruntime", threads=1) as service:
+        service.images.decode(jpeg(8))  # starts the process that decodes
         server = ServerInThread(service)
         yield server
         server.stop()

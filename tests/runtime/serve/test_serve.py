@@ -15,7 +15,7 @@ import httpx2 as httpx
 import pytest
 
 from starcast.errors import OptionError
-from starcast.runtime.serve.run import listen, names_of
+from starcast.runtime.serve.addresses import listen, names_of
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_port_that_is_taken_is_named():
 def test_without_a_port_the_next_free_one_is_taken(monkeypatch):
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr("starcast.runtime.serve.run.PORT", port)
+        monkeypatch.setattr("starcast.runtime.serve.addresses.PORT", port)
         with listen("127.0.0.1", None) as other:
             assert other.getsockname()[1] > port
 
