@@ -32,6 +32,12 @@ def is_sequence(path: Path) -> bool:
     return path.suffix.lower() in SEQUENCES and _NUMBER.search(path.name) is not None
 
 
+def check_sequence(path: Path) -> None:
+    """Raise OptionError for a sequence of images whose name has more than one number."""
+    if is_sequence(path) and len(_NUMBER.findall(path.name)) > 1:
+        raise OptionError(f"{printable(path)} has two places for a number: give it one, such as shot_%05d.png")
+
+
 def image_at(path: Path, number: int) -> Path:
     """The image of a sequence, from 1 on; any other path as it is."""
     if not is_sequence(path):

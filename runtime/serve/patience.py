@@ -22,12 +22,14 @@ def impatient(header_s: float, log: Callable[[str], None]) -> type[H11Protocol]:
 
     class Impatient(H11Protocol):
         _alarm: asyncio.TimerHandle | None = None
+        _is_silent = True
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._alarm = self.loop.call_later(header_s, self._give_up)
 
         def data_received(self, data: bytes) -> None:
+            self._is_silent = False
             super().data_received(data)
             waits = self.conn.their_state is h11.IDLE and self.transport.get_protocol() is self
             if not waits:
@@ -46,7 +48,8 @@ def impatient(header_s: float, log: Callable[[str], None]) -> type[H11Protocol]:
         def _give_up(self) -> None:
             self._alarm = None
             if not self.transport.is_closing():
-                log(f"closed a connection of {self._sender}: it sent no whole request")
+                if not self._is_silent:  # browsers open connections that they do not use
+                    log(f"closed a connection of {self._sender}: it sent no whole request")
                 self.transport.close()
 
         def _calm(self) -> None:

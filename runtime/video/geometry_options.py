@@ -52,6 +52,8 @@ class GeometryOptions(CheckedOptions):
         _lengths(self.roi)
         if self.split_at != HALF and self.layout != SPLIT:
             raise OptionError("--split-at has no effect without --layout split: add it")
+        if self.keep_size and self.roi:
+            raise OptionError("--roi puts its part back into the frame anyway: leave out --keep-size")
         if self.feather != FEATHER and not self.puts_back:
             raise OptionError("--feather has no effect without --keep-size or --roi: add one of them")
 

@@ -108,6 +108,8 @@ def morph(
         step = options.frames_per_step
         frames = subject.length(step) if isinstance(subject, Grid) else len(facts) * step
     recursion = recursion_of(options, rate, frames / rate, 1 / rate)
+    if subject is None and len(facts) == 1 and recursion is None:
+        report.notes.append("The loop has one style, so every frame is the same: give more --seeds or --refs")
     record = FilmRecord(target, given, bundle, options, facts)
     with hold(target):
         if is_done(record, target, report, overwrite=options.overwrite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -164,6 +165,9 @@ class DroppedFilm:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._encoder.stream.codec_context.name == "libsvtav1":  # else it complains in the terminal
+            with contextlib.suppress(av.FFmpegError):
+                self._encoder.flush()
         self._container.close()
 
     def write(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> None:

@@ -17,7 +17,7 @@ from av.packet import Packet
 from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.bundle import refuse_to_write_into
-from starcast.runtime.encoding import ANIMATIONS, EncodingOptions, container_of, is_sequence
+from starcast.runtime.encoding import ANIMATIONS, EncodingOptions, check_sequence, container_of, is_sequence
 from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.film_record import MARK
 from starcast.runtime.video.frames import RgbFrame, Stored
@@ -217,6 +217,7 @@ def check_target(target: Path, source: Path | None) -> None:
     if target.is_dir():
         example = target / ("video.mp4" if source is None else source.with_suffix(".mp4").name)
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file, such as {printable(example)}")
+    check_sequence(target)
     if target.suffix.lower() not in ANIMATIONS and not is_sequence(target):
         container_of(target)
     if target.exists() and not target.is_file():

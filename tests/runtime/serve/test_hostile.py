@@ -229,11 +229,11 @@ def test_requests_that_never_end(server, log, token):
     assert raw(server, b"G", b"E", b"T", pause_s=0.05) == b""
     assert raw(server, HEAD) == b""
     assert time.monotonic() - begun < 10
-    assert ["it sent no whole request" in line for line in log] == [True] * 3
+    assert ["it sent no whole request" in line for line in log] == [True] * 2  # a browser may say nothing
     head = f"POST /api/references HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 90\r\n"
     answer = raw(server, f"{head}Authorization: {token['authorization']}\r\n\r\n".encode(), b"x")
     assert answer[9:12] == b"408"
-    assert len(log) == 4
+    assert len(log) == 3
 
 
 def test_sockets_that_are_left_half_open(server, log, url, token):

@@ -151,6 +151,11 @@ def test_less_than_a_pixel_is_refused():
         GeometryOptions(roi=("0%", "0%", "0.1%", "50%")).roi_in((47, 63), "in.mp4")
 
 
+def test_a_part_is_put_back_without_asking_for_it():
+    with pytest.raises(OptionError, match="--roi puts its part back into the frame anyway: leave out --keep-size"):
+        GeometryOptions(roi=("0", "0", "8", "8"), keep_size=True)
+
+
 def test_a_feather_without_a_part_is_refused():
     with pytest.raises(OptionError, match="--feather has no effect without"):
         GeometryOptions(feather=0.3)

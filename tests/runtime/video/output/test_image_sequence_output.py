@@ -15,6 +15,7 @@ from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.output.codecs import complete
 from starcast.runtime.video.output.outputs import open_sink
+from starcast.runtime.video.output.sink import check_target
 from starcast.runtime.video.translate import translate_video
 
 
@@ -82,3 +83,8 @@ def test_options_of_films_are_refused_for_images():
         complete(EncodingOptions(codec="h264"), Path("a%03d.png"))
     with pytest.raises(OptionError, match="leave out --crf"):
         complete(EncodingOptions(crf=3), Path("a%03d.jpg"))
+
+
+def test_a_name_with_two_numbers_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="two places for a number"):
+        check_target(tmp_path / "shot_%d_%05d.png", None)
