@@ -6,8 +6,7 @@ A headless Chromium opens the page. Its camera gives 30 frames per second, each 
 row of black and white fields, and the page reads that back from the canvas of the translation. The model is slowed down
 to 100 ms an image. With such a model, 95 frames of 100 may be no older than 1.5 of its times and a frame: 184 ms.
 
-`--viewers` opens more pages, the last of which takes only a frame per second. Needs Debian's chromium and the package
-playwright.
+Needs Debian's chromium and the package playwright.
 """
 
 from __future__ import annotations
@@ -81,14 +80,6 @@ addEventListener("DOMContentLoaded", () => {{
   new MutationObserver(read).observe(document.getElementById("result"), {{attributeFilter: ["data-frame"]}});
 }});
 """
-# a viewer that answers only once per second: its timers and its canvas are slow
-_SLOW = """
-const decode = window.createImageBitmap;
-window.createImageBitmap = async (...given) => {
-  await new Promise((go) => setTimeout(go, 1000));
-  return decode(...given);
-};
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +88,14 @@ class PageOptions(CheckedOptions):
 
     seconds: int = option(300, "How long the page is open.", minimum=10)
     engine_ms: int = option(100, "How long the model takes for an image.", minimum=1)
-    viewers: int = option(1, "Pages that are open at once; of several, the last is slow.", minimum=1)
     backend: str = flags.backend("onnxruntime", "The engine.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
     )
 
 
-def measure(bundle: Path, options: PageOptions) -> list[dict[str, Any]]:
-    """The ages of every page's frames."""
+def measure(bundle: Path, options: PageOptions) -> dict[str, Any]:
+    """The ages of the page's frames."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -132,22 +122,17 @@ def measure(bundle: Path, options: PageOptions) -> list[dict[str, Any]]:
             thread.join()
 
 
-def _watch(browser: Any, url: str, options: PageOptions) -> list[dict[str, Any]]:
-    pages, firsts = [], []
-    for number in range(options.viewers):
-        page = browser.new_context(permissions=["camera"]).new_page()
-        page.add_init_script(_CAMERA)
-        if number and number == options.viewers - 1:
-            page.add_init_script(_SLOW)
-        page.goto(url)
-        page.wait_for_selector("#status[data-state=open]")
-        start = time.monotonic()
-        page.click("#start")
-        page.wait_for_selector("#result[data-frame]")
-        firsts.append(round(time.monotonic() - start, 2))
-        pages.append(page)
-    pages[0].wait_for_timeout(1000 * options.seconds)
-    return [_row(page.evaluate("window.ages"), first) for page, first in zip(pages, firsts, strict=True)]
+def _watch(browser: Any, url: str, options: PageOptions) -> dict[str, Any]:
+    page = browser.new_context(permissions=["camera"]).new_page()
+    page.add_init_script(_CAMERA)
+    page.goto(url)
+    page.wait_for_selector("#status[data-state=open]")
+    start = time.monotonic()
+    page.click("#start")
+    page.wait_for_selector("#result[data-frame]")
+    first_s = round(time.monotonic() - start, 2)
+    page.wait_for_timeout(1000 * options.seconds)
+    return _row(page.evaluate("window.ages"), first_s)
 
 
 def _row(ages: list[list[float]], first_s: float) -> dict[str, Any]:
@@ -175,19 +160,17 @@ def page_age(bundle: Path, **values: Any) -> None:
     """Measure how old frames are on the page, from the camera to the canvas."""
     options = PageOptions(**values)
     machine = provenance(threads=allowed_threads(), program=PROGRAM)
-    rows = measure(bundle, options)
+    row = measure(bundle, options)
     if options.json is not None:
         write_result(options.json, {
             "question": "how old are frames on the page of `starcast serve`?", "machine": machine,
             "bundle": {"name": bundle.resolve().name, "sha256": open_bundle(bundle).sha256},
-            "seconds": options.seconds, "engine_ms": options.engine_ms, "bar_ms": BAR_MS, "rows": rows,
+            "seconds": options.seconds, "engine_ms": options.engine_ms, "bar_ms": BAR_MS, "rows": [row],
         })  # fmt: skip
+    click.echo(f"first frame after {row['first_frame_s']} s; {row['fps']} frames per second")
     click.echo(tabulate(
-        [
-            [number, row["first_frame_s"], row["fps"], part, *row[part].values()]
-            for number, row in enumerate(rows) for part in ("first 5 s", "last 5 s", "all")
-        ],
-        headers=["page", "first frame s", "fps", "", "frames", *(f"p{percent} ms" for percent in _PERCENTS)],
+        [[part, *row[part].values()] for part in ("first 5 s", "last 5 s", "all")],
+        headers=["", "frames", *(f"p{percent} ms" for percent in _PERCENTS)],
     ))  # fmt: skip
 
 
