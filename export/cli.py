@@ -10,7 +10,7 @@ import click
 from starcast.click_options import options_from, out_option
 from starcast.config_file import config_option
 from starcast.export.options import ExportOptions
-from starcast.path_types import ExistingPath
+from starcast.path_types import ExistingPath, LocalPath
 from starcast.utf8 import json_text
 
 
@@ -34,9 +34,16 @@ def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> Non
     callback=_list_passes,
     help="List the exact rewrites and exit.",
 )
+@click.option(
+    "--triton",
+    "repository",
+    metavar="FOLDER",
+    type=LocalPath(is_output=True),
+    help="Also write the models into this repository of Triton Inference Server; other models in it stay.",
+)
 @config_option()
 @options_from(ExportOptions)
-def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
+def export(checkpoint: Path, bundle: Path, repository: Path | None, **values: Any) -> None:
     """Turn a checkpoint, ours or official, into a bundle of ONNX graphs.
 
     Every graph is compared with PyTorch on several images and batch sizes. If one exceeds the tolerance, nothing is
@@ -59,6 +66,11 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
         cost = f"{variant.flop / 1e9:.2f} GFLOP per image, {variant.bytes / 1e6:.1f} MB"
         click.echo(f"{variant.file} in {variant.arithmetic}: {cost}")
     click.echo(f"{bundle} is ready: {next_command(bundle, written.manifest)}")
+    if repository is not None:
+        from starcast.export.triton import write_repository
+
+        names = write_repository(written, repository)
+        click.echo(f"{repository} has the models {', '.join(names)}: tritonserver --model-repository={repository}")
 
 
 @click.command("inspect")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,8 +124,13 @@ def _show(url: str, certificate: Certificate | None, options: ServeOptions, prog
             "The browser warns, because nobody signed the certificate. Its SHA-256 fingerprint must be "
             f"{certificate.fingerprint}"
         )
-    if options.browser:
+    if options.browser and _has_display():
         webbrowser.open(url)
+
+
+def _has_display() -> bool:
+    """Whether a browser has a screen; without one, Python would open a text browser in this terminal."""
+    return sys.platform in ("win32", "darwin") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
 
 
 def _warm_up(translator: Translator) -> None:
