@@ -114,13 +114,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refusal = refusal_of(self._access, scope, self._limits)
-        if refusal is None:
+        if (refusal is None or refusal.status == HTTPStatus.UNAUTHORIZED) and self._is_first_address(scope):
+            await _answer(send, HTTPStatus.SEE_OTHER, "", {"location": PAGE, "set-cookie": self._access.set_cookie})
+        elif refusal is None:
             if scope["type"] == "websocket":
                 await self._app(scope, receive, send)
             else:
                 await self._app(scope, self._bounded(receive), _with_headers(send, SECURITY_HEADERS))
-        elif self._opens_page(refusal, scope):
-            await _answer(send, HTTPStatus.SEE_OTHER, "", {"location": PAGE, "set-cookie": self._access.set_cookie})
         else:
             self._log(refused(scope, refusal.status, refusal.sentence))
             if scope["type"] == "websocket":
@@ -128,9 +128,9 @@ class Guard:
             else:
                 await _answer(send, refusal.status, refusal.sentence)
 
-    def _opens_page(self, refusal: Refusal, scope: Scope) -> bool:
+    def _is_first_address(self, scope: Scope) -> bool:
         """Whether this is the page's first address, which holds the token. It leaves the browser's history again."""
-        if refusal.status != HTTPStatus.UNAUTHORIZED or scope["type"] != "http" or scope["path"] != PAGE:
+        if scope["type"] != "http" or scope["path"] != PAGE:
             return False
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])
         return scope["method"] in _SAFE and len(given) == 1 and self._access.knows(given[0])

@@ -88,6 +88,7 @@ def test_the_printed_address_gives_the_token_to_the_browser_and_leads_to_the_pag
     assert (answer.status_code, answer.headers["location"]) == (HTTPStatus.SEE_OTHER, "/")
     assert answer.headers["set-cookie"] == f"starcast-8123={TOKEN}; Path=/; HttpOnly; SameSite=Strict"
     assert client.get("/").text == "0 bytes"  # with the cookie
+    assert client.get("/", params={"token": TOKEN}).headers["location"] == "/"  # the token does not stay in the address
     assert not log
 
 
