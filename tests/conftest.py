@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 from graph_text import write_graph_text
+from hypothesis import HealthCheck, settings
 from made_once import shared_folder
 from ncnn_addition import ADDITION
 from numpy.typing import NDArray
@@ -83,6 +86,22 @@ style_encoder (uint8[N, 32, 32, 3] image, int64[N] domain) => (float[N, 8] style
     style = Add (base, change)
 }
 """
+
+
+# a machine that does something else meanwhile is slow, and the tests are right all the same
+settings.register_profile("busy machine", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("busy machine")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C means what it means in a terminal, also in `make test &`, where a shell lets processes ignore it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True, scope="session")
